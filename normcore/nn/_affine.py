@@ -1,0 +1,21 @@
+"""What every layer here shares: γ starts at one, β at zero, and either can be left out."""
+
+import torch
+from torch.nn import Module, Parameter
+
+
+def register_affine(
+    module: Module, shape: tuple[int, ...], weight: bool, bias: bool, device=None, dtype=None
+) -> None:
+    """Give `module` the parameters `weight` (γ) and `bias` (β) of a shape, or None in their place."""
+    for name, wanted in {"weight": weight, "bias": bias}.items():
+        parameter = Parameter(torch.empty(shape, device=device, dtype=dtype)) if wanted else None
+        module.register_parameter(name, parameter)
+
+
+def reset_affine(module: Module) -> None:
+    """γ = 1, β = 0: the layer starts as a pure normalization."""
+    if module.weight is not None:
+        torch.nn.init.ones_(module.weight)
+    if module.bias is not None:
+        torch.nn.init.zeros_(module.bias)

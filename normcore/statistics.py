@@ -1,0 +1,76 @@
+"""Mean and variance over an index set, and their running averages.
+
+Notation, as in the book: S is the set of positions that are averaged over, m = |S| their number.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["accumulation_dtype", "centre", "moments", "update_running"]
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that statistics of `dtype` are computed in: float32 for float16 and bfloat16."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean over an index set, and the input with that mean removed.
+
+        mean_S = (1/m) Σ_{i∈S} x_i,        centred_i = x_i − mean_S
+
+    Safe for means that are large beside the deviation. A mean of M is itself rounded, by about u·|M|
+    (u: unit roundoff), and the whole centred tensor is off by that much. What is left is the mean of
+    the centred values, so it is measured and removed once more. It is zero in exact arithmetic
+    whatever the input, so it carries no gradient and is taken out of the graph.
+
+    Args:
+        input: any shape, floating point. float16 and bfloat16 are computed in float32.
+        dim: the dimensions averaged over.
+
+    Returns:
+        mean (size 1 in `dim`) and centred (shape of input), in the accumulation dtype.
+
+    Source: Chan, Golub and LeVeque (1983), "Algorithms for Computing the Sample Variance", section 3
+    (the corrected two-pass algorithm).
+    """
+    x = input.to(accumulation_dtype(input.dtype))
+    mean = x.mean(dim, keepdim=True)
+    centred = x - mean
+    residual = centred.detach().mean(dim, keepdim=True)
+    return mean + residual, centred - residual
+
+
+def moments(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance over an index set.
+
+        mean_S = (1/m) Σ_{i∈S} x_i,        var_S = (1/m) Σ_{i∈S} (x_i − mean_S)²
+
+    The division is by m, not m − 1: a batch is normalized by its own second moment.
+
+    Args:
+        input: any shape, floating point. float16 and bfloat16 are computed in float32.
+        dim: the dimensions averaged over.
+        keepdim: keep those dimensions, with size 1.
+
+    Returns:
+        mean and var, in the accumulation dtype. Both are NaN where the index set is empty.
+
+    Source: Ioffe and Szegedy (2015), Algorithm 1.
+    """
+    mean, centred = centre(input, dim)
+    var = centred.square().mean(dim, keepdim=True)
+    return (mean, var) if keepdim else (mean.squeeze(dim), var.squeeze(dim))
+
+
+def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
+    """Move a running average towards a batch's value, in place and outside the graph.
+
+        running ← (1 − momentum)·running + momentum·batch
+
+    `momentum` is the weight of the new value (PyTorch's convention; Keras's momentum is one minus it).
+
+    Source: Ioffe and Szegedy (2015), section 3.1.
+    """
+    with torch.no_grad():
+        running.copy_((1 - momentum) * running + momentum * batch.detach().to(running.dtype))

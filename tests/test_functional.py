@@ -1,0 +1,57 @@
+"""The index set is the method: every method is `normalize` over its own axes."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normcore import functional as F
+from tests.layers import random_input
+
+images = st.tuples(
+    st.integers(2, 4), st.integers(1, 3).map(lambda g: 2 * g), st.integers(2, 4), st.integers(1, 4)
+)
+
+
+def same(a, b):
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@given(images, st.integers(0, 10**6))
+def test_each_method_is_its_axes(shape, seed):
+    x = random_input(shape, seed=seed)
+    n, c, h, w = shape
+    same(F.normalize(x, (0, 2, 3)), torch.nn.functional.batch_norm(x, None, None, training=True))
+    same(F.normalize(x, (1, 2, 3)), torch.nn.functional.layer_norm(x, (c, h, w)))
+    same(F.normalize(x, (2, 3)), torch.nn.functional.instance_norm(x))
+    grouped = F.normalize(x.view(n, 2, c // 2, h, w), (2, 3, 4)).view(shape)
+    same(grouped, torch.nn.functional.group_norm(x, 2))
+    same(F.normalize_rms(x, 3, eps=1e-5), torch.nn.functional.rms_norm(x, (w,), eps=1e-5))
+
+
+@given(images, st.integers(0, 10**6))
+def test_the_spectrum_from_layer_to_instance_norm(shape, seed):
+    x = random_input(shape, seed=seed)
+    same(F.group_norm(x, 1), F.layer_norm(x, shape[1:]))
+    same(F.group_norm(x, shape[1]), F.instance_norm(x))
+    same(F.batch_norm(x[:1], None, None, training=True), F.instance_norm(x[:1]))
+
+
+def test_a_batch_of_two_keeps_only_the_order():
+    x = torch.tensor([[1.0, -3.0], [1.5, -400.0]], dtype=torch.float64)
+    same(F.normalize(x, 0, eps=0.0), torch.tensor([[-1.0, 1.0], [1.0, -1.0]], dtype=torch.float64))
+
+
+def test_output_has_mean_beta_and_deviation_gamma():
+    x = random_input((200, 3))
+    gamma, beta = torch.tensor([0.5, 2.0, -1.0]).double(), torch.tensor([1.0, -4.0, 0.0]).double()
+    y = F.batch_norm(x, None, None, gamma, beta, training=True, eps=1e-12)
+    same(y.mean(0), beta)
+    torch.testing.assert_close(y.std(0, correction=0), gamma.abs(), rtol=1e-9, atol=0)
+
+
+def test_normalize_refuses_integers():
+    with pytest.raises(NotImplementedError, match="int64"):
+        F.normalize(torch.ones(3, 4, dtype=torch.int64), 0)
+    with pytest.raises(NotImplementedError, match="int64"):
+        F.normalize_rms(torch.ones(3, 4, dtype=torch.int64), 0)

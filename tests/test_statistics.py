@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normcore.statistics import centre, moments, update_running
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.data())
+def test_moments_equal_numpys(shape, data):
+    dims = data.draw(st.lists(st.sampled_from(range(len(shape))), unique=True, min_size=1))
+    x = np.random.default_rng(0).normal(3, 2, shape)
+    for keepdim in (True, False):
+        signed = tuple(d - len(shape) if d % 2 else d for d in dims)
+        mean, var = moments(torch.from_numpy(x), signed, keepdim=keepdim)
+        np.testing.assert_allclose(mean.numpy(), x.mean(tuple(dims), keepdims=keepdim), atol=1e-12)
+        np.testing.assert_allclose(var.numpy(), x.var(tuple(dims), keepdims=keepdim), atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e4, 1e6])
+def test_float32_variance_survives_a_large_mean(offset):
+    """E[x²] − E[x]² in float32 is wrong at 1e3 and useless at 1e4; this must not be."""
+    x = torch.from_numpy(np.random.default_rng(1).normal(offset, 1, (4096, 3))).float()
+    exact = x.double().numpy()
+    mean, var = moments(x, 0)
+    np.testing.assert_allclose(var.numpy(), exact.var(0), rtol=1e-6)
+    np.testing.assert_allclose(mean.numpy(), exact.mean(0), rtol=1e-7, atol=1e-7)
+    naive = (x.square().mean(0) - x.mean(0).square()).numpy()
+    if offset >= 1e4:
+        assert np.abs(naive - exact.var(0)).max() > 0.5
+
+
+def test_float64_variance_survives_1e8_deviations():
+    x = np.random.default_rng(2).normal(1e8, 1, 1000)
+    _, var = moments(torch.from_numpy(x), 0)
+    np.testing.assert_allclose(var, (x - 1e8).var(), rtol=1e-10)
+
+
+def test_centred_values_sum_to_zero_and_carry_the_whole_gradient():
+    x = (torch.randn(50, 3) + 1e5).requires_grad_()
+    _, centred = centre(x, 0)
+    assert centred.sum(0).abs().max() < 1e-4
+    upstream = torch.randn(50, 3)
+    (gradient,) = torch.autograd.grad((centred * upstream).sum(), x)
+    torch.testing.assert_close(gradient, upstream - upstream.mean(0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_accumulates_in_float32(dtype):
+    mean, var = moments(torch.full((4096, 2), 30.0, dtype=dtype), 0)  # the sum overflows float16
+    assert mean.dtype == var.dtype == torch.float32
+    assert mean.tolist() == [30.0, 30.0] and var.tolist() == [0.0, 0.0]
+
+
+def test_empty_index_set_is_nan():
+    mean, var = moments(torch.empty(0, 3), 0)
+    assert mean.isnan().all() and var.isnan().all()
+
+
+def test_update_running_is_in_place_and_outside_the_graph():
+    running, batch = torch.tensor([1.0, 2.0]), torch.tensor([5.0, -2.0], requires_grad=True)
+    same = running
+    update_running(running, batch, 0.25)
+    assert same is running and not running.requires_grad
+    assert running.tolist() == [2.0, 1.0]
