@@ -80,12 +80,18 @@ class InstanceNorm1d(InstanceNorm):
 
 
 class InstanceNorm2d(InstanceNorm):
-    """Instance norm of images (N, C, H, W) or (C, H, W), over H and W. Arguments and errors: `InstanceNorm`."""
+    """Instance norm of images (N, C, H, W) or (C, H, W), over H and W.
+
+    Arguments and errors: `InstanceNorm`.
+    """
 
     _spatial = 2
 
 
 class InstanceNorm3d(InstanceNorm):
-    """Instance norm of volumes (N, C, D, H, W) or (C, D, H, W), over D, H and W. Arguments and errors: `InstanceNorm`."""
+    """Instance norm of volumes (N, C, D, H, W) or (C, D, H, W), over D, H and W.
+
+    Arguments and errors: `InstanceNorm`.
+    """
 
     _spatial = 3

@@ -1,0 +1,57 @@
+# make book    the whole site, every cell executed, into _build/html
+# make test    all tests
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGE := $(shell find normcore -name '*.py')
+
+# ipykernel warns of its TCP transport at every start of a kernel; the profile in .ipython silences it.
+export IPYTHONDIR := $(CURDIR)/.ipython
+# nbgrader runs `alembic` by name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: book test serve exercises notebooks audit lint clean
+
+book: .venv/installed _build/package
+	$(BIN)/jupyter-book build -W -n --keep-going .
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+# http://localhost:8000
+serve: book
+	$(BIN)/python -m http.server --directory _build/html 8000
+
+# What is derived from solutions/ and book/*.md: exercises/ and the notebooks for Colab.
+exercises: notebooks
+	mkdir -p grading
+	for source in solutions/*/; do \
+	  $(BIN)/nbgrader generate_assignment $$(basename $$source) --create --force || exit 1; \
+	done
+
+notebooks: .venv/installed
+	$(BIN)/python scripts/notebooks.py
+
+audit: .venv/installed
+	$(BIN)/normcore audit $(notdir $(wildcard solutions/*))
+
+lint: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf _build .ipython .pytest_cache .ruff_cache
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	mkdir -p .ipython/profile_default
+	echo "c.IPKernelApp.log_level = 40" > .ipython/profile_default/ipython_kernel_config.py
+	touch $@
+
+# Executed pages are cached by their own text: a change of the package must run them again.
+_build/package: $(PACKAGE)
+	rm -rf _build/.jupyter_cache _build/html _build/jupyter_execute
+	mkdir -p _build
+	touch $@

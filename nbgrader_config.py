@@ -1,0 +1,18 @@
+"""Stock nbgrader on this repository: `nbgrader generate_assignment ps02`, `nbgrader autograde ps02`, ..."""
+
+c = get_config()  # noqa: F821
+
+c.CourseDirectory.course_id = "normcore"
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "exercises"
+# Everything about students stays below grading/, which git ignores.
+c.CourseDirectory.submitted_directory = "grading/submitted"
+c.CourseDirectory.autograded_directory = "grading/autograded"
+c.CourseDirectory.feedback_directory = "grading/feedback"
+c.CourseDirectory.solution_directory = "grading/solution"
+c.CourseDirectory.db_url = "sqlite:///grading/gradebook.db"
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "*.py", "*.md"]
+
+c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
+c.OverwriteCells.add_missing_cells = True
+c.IncludeHeaderFooter.header = ""

@@ -1,0 +1,51 @@
+"""The command `normcore`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 0 where all is well, 1 where something was found, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="normcore", description="Tools of the course on normalization.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    audit = commands.add_parser("audit", help="prove a problem set: mistakes are told apart, mutants fail")
+    audit.add_argument("problem_set", nargs="+", help="such as ps02")
+    audit.add_argument("--seeds", type=int, default=100, help="seeds on which each mistake is tried (100)")
+    audit.add_argument("--solutions", type=Path, default=Path("solutions"), help="folder of the sources")
+    options = parser.parse_args(arguments)
+    try:
+        return _audit(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"normcore: {error}", file=sys.stderr)
+        return 2
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from normcore.checks.audit import audit, find_problem_set, solution_sources
+
+    problems = mutants = killed = 0
+    for name in options.problem_set:
+        problem_set = find_problem_set(name)
+        sources = solution_sources(options.solutions / name / f"{name}.ipynb")
+        print(f"{name}: {options.seeds} seeds a mistake")
+        for result in audit(problem_set, sources, options.seeds):
+            check = problem_set.checks[result.name]
+            rate = result.killed / max(result.mutants, 1)
+            print(
+                f"  {result.name}: {len(check.mistakes)} mistakes; "
+                f"{result.killed} of {result.mutants} mutants killed ({rate:.0%})"
+            )
+            for change, why in result.survivors.items():
+                print(f"    survives: {change}\n      {why or 'UNEXPLAINED'}")
+            for problem in result.problems:
+                print(f"    PROBLEM: {problem}")
+            problems += len(result.problems)
+            mutants, killed = mutants + result.mutants, killed + result.killed
+    print(f"{killed} of {mutants} mutants killed ({killed / max(mutants, 1):.1%})")
+    print("clean" if not problems else f"{problems} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""One definition for each graded task: its inputs, its reference in float64, its known mistakes.
+
+check.py     Check, Mistake, Case: the definition, and how cases are drawn from it
+runner.py    runs a learner's function on plain inputs, returns plain outputs; judges nothing
+transport.py cases and outputs as bytes, for when the two live in different processes
+judge.py     compares outputs with the reference, names the mistake
+notebook.py  what a learner's notebook calls
+mutants.py   machine-made wrong versions of a solution
+audit.py     proves a problem set: `normcore audit ps02`
+psNN.py      the problem sets
+"""

@@ -1,0 +1,192 @@
+"""Compares outputs with the reference under tolerances that follow from the arithmetic; names mistakes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from normcore.checks.check import Case, Check, Mistake
+from normcore.checks.runner import run
+
+__all__ = ["Judge", "Verdict"]
+
+Outputs = Mapping[str, np.ndarray]
+
+PERTURBATIONS = 8
+SLACK = 16.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one check.
+
+    Attributes:
+        passed: every output of every case was right.
+        message: what a learner reads; no hidden value in it.
+        mistakes: names of the known mistakes that the outputs are those of.
+    """
+
+    passed: bool
+    message: str
+    mistakes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A case's right outputs and how far off an honest computation may be, entry by entry."""
+
+    values: Outputs
+    tolerance: Outputs
+
+
+class Judge:
+    """Judges outputs for the cases of one check. It never runs the learner's code.
+
+    The tolerance of an output entry y_i is
+
+        SLACK · √n · (u·|y_i| + s_i)
+
+    u is the unit roundoff of the case's dtype, but never less than float32's: work in float32 is right.
+    n is the size of the largest input, an upper bound on the length of any reduction: rounding errors
+    of a sum of n terms grow as √n (Higham and Mary 2019). s_i is what a relative change of u in every
+    input does to y_i in float64 (root mean square over random changes): the part of the error that the
+    problem itself makes, however it is computed.
+    """
+
+    def __init__(self, check: Check, cases: Sequence[Case]) -> None:
+        self.check = check
+        self.cases = cases
+
+    def judge(self, outputs: Sequence[Outputs]) -> Verdict:
+        """The verdict on one set of outputs a case.
+
+        Args:
+            outputs: for each case, the outputs by name, as `runner.run` returns them.
+        """
+        wrong = {
+            (number, name): problem
+            for number, (given, expected) in enumerate(zip(outputs, self.expected, strict=True))
+            for name in self.check.outputs
+            if (problem := _difference(given[name], expected.values[name], expected.tolerance[name]))
+        }
+        failed_cases = sorted({number for number, _ in wrong})
+        if not wrong:
+            return Verdict(True, f"{self.check.name}: all {len(self.cases)} cases are right.")
+        failed_outputs = [name for name in self.check.outputs if any(name == n for _, n in wrong)]
+        mistakes = self._diagnose(outputs, failed_outputs)
+        first = failed_cases[0]
+        lines = [
+            f"{self.check.name}: {len(failed_cases)} of {len(self.cases)} cases are wrong.",
+            f"  first in {self.cases[first].describe()}",
+            *(f"  run as   {line}" for line in self.check.run.strip().splitlines()),
+            *(f"  {name}: {wrong[first, name]}" for name in failed_outputs if (first, name) in wrong),
+            *(f"Hint: {m.hint}" for m in mistakes),
+        ]
+        return Verdict(False, "\n".join(lines), tuple(m.name for m in mistakes))
+
+    @cached_property
+    def expected(self) -> list[Expected]:
+        """The reference's outputs in float64, with their tolerances."""
+        return [self._expect(self.check.reference, case) for case in self.cases]
+
+    @cached_property
+    def _mistaken(self) -> dict[str, list[Expected] | None]:
+        """Each mistake's outputs, with its own tolerances: it may amplify rounding."""
+        return {m.name: self._mistaken_outputs(m) for m in self.check.mistakes}
+
+    def _mistaken_outputs(self, mistake: Mistake) -> list[Expected] | None:
+        """A mistake's outputs; None where it cannot be computed on these cases."""
+        try:
+            return [self._expect(mistake.function, case) for case in self.cases]
+        except (ArithmeticError, RuntimeError, ValueError, IndexError):
+            return None
+
+    def _run(self, function: Callable, inputs: Mapping[str, object]) -> Outputs:
+        exact = {k: _as_float64(v) for k, v in inputs.items()}
+        return run(self.check.run, self.check.name, function, exact, self.check.outputs)
+
+    def _expect(self, function: Callable, case: Case) -> Expected:
+        values = self._run(function, case.inputs)
+        u = max(np.finfo(case.dtype).eps, np.finfo(np.float32).eps) / 2
+        n = max((v.size for v in case.inputs.values() if isinstance(v, np.ndarray)), default=1)
+        rng = np.random.default_rng(case.number)
+        squares = {name: np.zeros_like(y) for name, y in values.items() if y.dtype.kind == "f"}
+        for _ in range(PERTURBATIONS):
+            moved = self._run(function, {k: _perturb(v, u, rng) for k, v in case.inputs.items()})
+            for name, total in squares.items():
+                # infinities and shapes that depend on the values are compared exactly
+                if moved[name].shape == total.shape:
+                    with np.errstate(invalid="ignore"):
+                        change = moved[name] - values[name]
+                    total += np.where(np.isfinite(change), change, 0.0) ** 2
+        tolerance = {
+            name: SLACK * np.sqrt(n) * (u * np.abs(values[name]) + np.sqrt(total / PERTURBATIONS))
+            for name, total in squares.items()
+        }
+        exact = {name: np.zeros(y.shape) for name, y in values.items()}
+        return Expected(values, exact | tolerance)
+
+    def _diagnose(self, outputs: Sequence[Outputs], failed: list[str]) -> list[Mistake]:
+        """The one mistake whose every output was given; else, output by output, the mistakes that fit."""
+        whole = [m for m in self.check.mistakes if self._fits(m, outputs, list(self.check.outputs))]
+        if whole:
+            return whole[:1]
+        found = []
+        for name in failed:
+            fitting = [m for m in self.check.mistakes if self._fits(m, outputs, [name])]
+            found += [m for m in fitting[:1] if m not in found]
+        return found
+
+    def _fits(self, mistake: Mistake, outputs: Sequence[Outputs], names: list[str]) -> bool:
+        mistaken = self._mistaken[mistake.name]
+        if mistaken is None:
+            return False
+        differs = False
+        for given, wrong, right in zip(outputs, mistaken, self.expected, strict=True):
+            for name in names:
+                if _difference(given[name], wrong.values[name], wrong.tolerance[name]):
+                    return False
+                away = _difference(wrong.values[name], right.values[name], right.tolerance[name])
+                differs = differs or bool(away)
+        return differs
+
+
+def _difference(given: np.ndarray, expected: np.ndarray, tolerance: np.ndarray) -> str:
+    """Why `given` is not `expected`; empty where it is."""
+    if given.shape != expected.shape:
+        return f"has shape {given.shape}, expected {expected.shape}"
+    if given.dtype.kind == "b" or expected.dtype.kind == "b":
+        count = int((given.astype(bool) != expected.astype(bool)).sum())
+        return f"{count} of {given.size} entries are wrong" if count else ""
+    if not given.size:
+        return ""
+    same = (given == expected) | (np.isnan(given) & np.isnan(expected))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(given - expected))
+    bad = ~same & ~(error <= tolerance)
+    if not bad.any():
+        return ""
+    strange = given[bad][~np.isfinite(given[bad])]
+    if strange.size:
+        return f"{strange.size} of {given.size} entries are {strange[0]}"
+    worst = np.argmax(np.where(bad, error, 0.0))
+    return (
+        f"{int(bad.sum())} of {given.size} entries are off, the worst by {error.flat[worst]:.2g} "
+        f"where rounding allows {tolerance.flat[worst]:.1g}"
+    )
+
+
+def _as_float64(value: object) -> object:
+    return value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+
+
+def _perturb(value: object, u: float, rng: np.random.Generator) -> object:
+    """A relative change of up to u, the same for equal entries: what is constant or tied stays so."""
+    if isinstance(value, float):
+        return value * (1 + u * rng.uniform(-1, 1))
+    if not (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+        return value
+    distinct, position = np.unique(value, return_inverse=True)
+    moved = distinct.astype(np.float64) * (1 + u * rng.uniform(-1, 1, distinct.shape))
+    return moved[position].reshape(value.shape)

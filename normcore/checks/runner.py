@@ -1,0 +1,99 @@
+"""Runs a function on plain inputs and returns plain outputs. It holds no reference and judges nothing.
+
+Needs torch and numpy only, so that this one file can run where nothing else of the course is.
+"""
+
+import sys
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["OutputError", "Watch", "run"]
+
+SOURCE_NAME = "<check>"
+
+
+class OutputError(Exception):
+    """The function returned something that is no array of numbers."""
+
+
+def run(
+    source: str, name: str, function: object, inputs: Mapping[str, object], outputs: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Run `source` with `function` under its name and the inputs under theirs.
+
+    Args:
+        source: lines of Python, such as "y = batch_norm(x, gamma, beta, eps)".
+        name: the name by which `source` calls `function`.
+        inputs: numpy arrays become tensors (a fresh copy each); anything else is passed as it is.
+        outputs: the variables of `source` to return.
+
+    Returns:
+        Each output as a numpy array of float64 (or bool), with the shape that the function gave it.
+
+    Raises:
+        OutputError: an output that is no tensor, array or number.
+        Exception: whatever the function raises.
+    """
+    tensors = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
+    namespace = {"torch": torch, name: function, **tensors}
+    exec(compile(source, SOURCE_NAME, "exec"), namespace)
+    return {output: _plain(output, namespace[output]) for output in outputs}
+
+
+def _plain(name: str, value: object) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = value.numpy() if value.dtype == torch.bool else value.to(torch.float64).numpy()
+    if isinstance(value, (np.ndarray, np.generic, int, float)):
+        array = np.asarray(value)
+        if array.dtype.kind in "fiu":
+            return array.astype(np.float64)
+        if array.dtype.kind == "b":
+            return array
+    what = "None: is a return missing?" if value is None else f"{type(value).__name__}"
+    raise OutputError(f"{name} must be a tensor of numbers, but it is {what}")
+
+
+class Watch(TorchDispatchMode):
+    """Records which of the forbidden operators and modules are called while it is open.
+
+    Operators are seen where torch dispatches them, so it does not matter by which name or through which
+    layer they were reached. Modules are seen by the frames that they run.
+
+    Args:
+        forbidden: "aten::native_batch_norm" for an operator, "normcore" for a module and all below it.
+    """
+
+    def __init__(self, forbidden: frozenset[str]) -> None:
+        super().__init__()
+        self.forbidden = forbidden
+        self.seen: set[str] = set()
+
+    def __enter__(self) -> "Watch":
+        self._previous = sys.getprofile()
+        result = super().__enter__()
+        sys.setprofile(self._frame)
+        return result
+
+    def __exit__(self, *exception) -> None:
+        sys.setprofile(self._previous)
+        super().__exit__(*exception)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        operator = func._schema.name
+        if operator in self.forbidden:
+            self.seen.add(operator)
+        return func(*args, **(kwargs or {}))
+
+    def _frame(self, frame, event, _argument) -> None:
+        if event != "call":
+            return
+        module = frame.f_globals.get("__name__") or ""
+        if module == __name__:
+            return
+        for name in self.forbidden:
+            if module == name or module.startswith(name + "."):
+                self.seen.add(name)

@@ -1,0 +1,86 @@
+"""The problem sets are proven, and the audit sees it where one is not."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from normcore.__main__ import main
+from normcore.checks import ps02
+from normcore.checks.audit import audit, find_problem_set, solution_sources
+from normcore.checks.check import Mistake
+from normcore.checks.notebook import ProblemSet
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBLEM_SETS = sorted(p.name for p in (ROOT / "solutions").iterdir() if p.is_dir())
+
+
+@pytest.mark.parametrize("name", PROBLEM_SETS)
+def test_the_audit_is_clean(name):
+    """Over 20 seeds here; `make audit` takes 100."""
+    problem_set = find_problem_set(name)
+    sources = solution_sources(ROOT / "solutions" / name / f"{name}.ipynb")
+    results = list(audit(problem_set, sources, seeds=20))
+    assert [r.problems for r in results] == [[]] * len(problem_set.checks)
+    killed, total = sum(r.killed for r in results), sum(r.mutants for r in results)
+    assert killed / total >= 0.95
+    assert len(results) >= 4 and all(r.mutants >= 5 for r in results)
+
+
+def only(**changes):
+    check = dataclasses.replace(ps02.IDENTITY_PARAMETERS, **changes)
+    return ProblemSet("ps02", [check])
+
+
+def problems(problem_set, source=None, seeds=2):
+    solution = solution_sources(ROOT / "solutions/ps02/ps02.ipynb")["identity_parameters"]
+    (result,) = audit(problem_set, {"identity_parameters": source or solution}, seeds)
+    return " | ".join(result.problems)
+
+
+def test_a_mistake_that_is_right_is_found():
+    right = Mistake("no mistake", "", ps02.IDENTITY_PARAMETERS.reference)
+    assert "the mistake 'no mistake' passes" in problems(only(mistakes=(right,)))
+
+
+def test_mistakes_that_cannot_be_told_apart_are_found():
+    first = ps02.IDENTITY_PARAMETERS.mistakes[0]
+    twin = dataclasses.replace(first, name="twin")
+    assert "'twin' is taken for ('eps forgotten',)" in problems(only(mistakes=(first, twin)))
+
+
+def test_a_check_that_looks_at_too_little_lets_mutants_live():
+    assert "a mutant survives unexplained" in problems(only(outputs=("beta",), mistakes=()))
+
+
+def test_a_stale_explanation_is_found():
+    assert "explained as equivalent, but no survivor" in problems(only(equivalent={"a → b": "why"}))
+
+
+def test_a_wrong_solution_is_found():
+    wrong = "def identity_parameters(x, eps):\n    return x.std(0), x.mean(0)"
+    assert "the solution fails" in problems(only(), wrong)
+
+
+def test_a_mutant_that_never_ends_is_killed(monkeypatch):
+    monkeypatch.setattr("normcore.checks.audit.SECONDS_A_MUTANT", 1)
+    looping = "def identity_parameters(x, eps):\n    while True:\n        pass"
+    assert "TimeoutError: not done in 1 s" in problems(only(mistakes=()), looping)
+
+
+def test_a_missing_solution_is_found():
+    (result,) = audit(only(), {}, 1)
+    assert result.problems == ["the source notebook has no solution for it"]
+
+
+def test_the_command_says_what_is_wrong_with_its_call(capsys, tmp_path):
+    assert main(["audit", "ps77"]) == 2
+    assert "no problem set named 'ps77'; there are: ps01, ps02" in capsys.readouterr().err
+    assert main(["audit", "ps02", "--solutions", str(tmp_path)]) == 2
+    assert "run from the root of the repository" in capsys.readouterr().err
+
+
+def test_the_command_prints_the_kill_rate(capsys):
+    assert main(["audit", "ps02", "--seeds", "1", "--solutions", str(ROOT / "solutions")]) == 0
+    printed = capsys.readouterr().out
+    assert "mutants killed" in printed and printed.rstrip().endswith("clean")

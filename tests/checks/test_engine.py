@@ -1,0 +1,287 @@
+"""The engine on a check of its own, small enough to see through."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from normcore.checks import runner, transport
+from normcore.checks.check import Check, Mistake
+from normcore.checks.judge import Judge
+from normcore.checks.notebook import CheckFailed, ProblemSet, attempt
+
+
+def _draw(rng, number):
+    return {"x": rng.normal(size=(int(rng.integers(3, 9)), 4)) + 3, "power": 2}
+
+
+def _both_wrong(x, power):
+    return x.sum(0), (x**power).sum(0)
+
+
+CHECK = Check(
+    name="two_means",
+    run="mean, moment = two_means(x, power)",
+    outputs=("mean", "moment"),
+    draw=_draw,
+    reference=lambda x, power: (x.mean(0), (x**power).mean(0)),
+    forbidden=frozenset({"aten::std", "sklearn"}),
+    mistakes=(
+        Mistake("sum", "You summed.", lambda x, power: (x.sum(0), (x**power).mean(0))),
+        Mistake("no power", "You forgot the power.", lambda x, power: (x.mean(0), x.mean(0))),
+    ),
+)
+
+
+def verdict(function, seed=5, count=6):
+    return attempt(CHECK, function, seed, count)
+
+
+def test_right_in_several_styles():
+    def with_numpy(x, power):
+        return x.numpy().mean(0), np.mean(x.numpy() ** power, axis=0)
+
+    def in_float32(x, power):
+        x = x.float()
+        return x.mean(0), x.pow(power).mean(0)
+
+    def by_hand(x, power):
+        total, moment = 0, 0
+        for row in x:
+            total, moment = total + row, moment + row**power
+        return total / len(x), moment / len(x)
+
+    def in_place(x, power):
+        mean = x.mean(0)
+        return mean, x.pow_(power).mean(0)
+
+    def keeps_the_graph(x, power):
+        x.requires_grad_()
+        return x.mean(0), (x**power).mean(0)
+
+    def warns(x, power):
+        print("to stderr", file=sys.stderr)
+        return x.mean(0), (x**power).mean(0)
+
+    for function in (with_numpy, in_float32, by_hand, in_place, keeps_the_graph, warns):
+        result = verdict(function)
+        assert result.passed, (function.__name__, result.message)
+
+
+def test_each_mistake_gets_its_own_hint():
+    for mistake in CHECK.mistakes:
+        result = verdict(mistake.function)
+        assert not result.passed and result.mistakes == (mistake.name,)
+        assert mistake.hint in result.message
+
+
+def test_two_mistakes_at_once_get_both_hints():
+    result = verdict(lambda x, power: (x.sum(0), x.mean(0)))
+    assert result.mistakes == ("sum", "no power")
+
+
+def test_an_unknown_mistake_gets_no_hint():
+    result = verdict(lambda x, power: (x.mean(0) * 1.001, (x**power).mean(0)))
+    assert not result.passed and result.mistakes == () and "Hint" not in result.message
+
+
+def test_the_message_says_which_case_and_how_far_but_no_value():
+    result = verdict(_both_wrong)
+    case = CHECK.cases(5, 6)[0]
+    assert f"x float32 {case.inputs['x'].shape}" in result.message
+    assert "mean, moment = two_means(x, power)" in result.message
+    assert "6 of 6 cases are wrong" in result.message and "rounding allows" in result.message
+    for value in case.inputs["x"].ravel():
+        assert f"{value:.4f}" not in result.message
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x, power: (x.mean(0), None), ["moment must be a tensor", "None: is a return missing?"]),
+        (lambda x, power: None, ["raised an error", "TypeError"]),
+        (lambda x, power: (x.mean(0), (x**power).mean(0), 1), ["too many values to unpack"]),
+        (lambda x, power: (x.mean(), (x**power).mean(0)), ["mean: has shape (), expected (4,)"]),
+        (lambda x, power: (x.mean(0), "four"), ["moment must be a tensor of numbers, but it is str"]),
+        (lambda x, power: (x.mean(0), x.mean(0) * float("nan")), ["moment: 4 of 4 entries are nan"]),
+        (lambda x, power: (x.mean(0) + 0j, x.mean(0)), ["mean"]),
+        (lambda x, power: x.nope(), ["raised an error", "AttributeError", "nope"]),
+        (lambda x: x, ["raised an error", "TypeError"]),
+    ],
+)
+def test_what_is_not_an_answer_is_named(function, words):
+    result = verdict(function)
+    assert not result.passed
+    for word in words:
+        assert word in result.message
+
+
+def test_the_stub_is_told_from_an_error():
+    def two_means(x, power):
+        raise NotImplementedError()
+
+    assert "not written yet" in verdict(two_means).message
+
+
+def test_an_error_shows_the_learners_own_lines():
+    def two_means(x, power):
+        wrong = x.mean(0) @ torch.ones(7)
+        return wrong, wrong
+
+    message = verdict(two_means).message
+    assert "of two_means: wrong = x.mean(0) @ torch.ones(7)" in message
+    assert "runner.py" not in message
+
+
+def test_forbidden_operators_and_modules_are_found_however_they_are_reached():
+    def operator(x, power):
+        hidden = getattr(torch, "s" + "td")
+        hidden(x, 0)
+        return x.mean(0), (x**power).mean(0)
+
+    def module(x, power):
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(x.numpy())
+        return torch.from_numpy(scaler.mean_), (x**power).mean(0)
+
+    assert "it calls aten::std" in verdict(operator).message
+    assert "it calls sklearn" in verdict(module).message
+
+
+def test_cases_are_reproducible_and_depend_on_the_seed_and_the_task():
+    first, again, other = (CHECK.cases(seed, 4) for seed in (1, 1, 2))
+    assert all(np.array_equal(a.inputs["x"], b.inputs["x"]) for a, b in zip(first, again, strict=True))
+    assert not any(
+        a.inputs["x"].shape == b.inputs["x"].shape and np.array_equal(a.inputs["x"], b.inputs["x"])
+        for a, b in zip(first, other, strict=True)
+    )
+    assert {case.inputs["x"].dtype.name for case in first} == {"float32", "float64"}
+
+
+@pytest.mark.parametrize("factor", [1 - 2e-4, 1 + 2e-4])
+def test_tolerances_are_tight_enough_to_see_two_parts_in_ten_thousand(factor):
+    assert not verdict(lambda x, power: (x.mean(0) * factor, (x**power).mean(0))).passed
+
+
+def test_tolerance_grows_with_the_conditioning_of_the_problem():
+    """A variance at a large mean: float32 loses digits however it is computed, and that is allowed."""
+    check = Check(
+        name="f",
+        run="y = f(x)",
+        outputs=("y",),
+        draw=lambda rng, number: {"x": rng.normal(size=(50,)) + 10.0 ** (number // 2)},
+        reference=lambda x: x.var(correction=0),
+        mistakes=(),
+    )
+    judge = Judge(check, check.cases(0, 8))
+    allowed = [float(e.tolerance["y"]) for e in judge.expected]
+    assert allowed[6] > 20 * allowed[0]
+    assert attempt(check, lambda x: (x - x.mean()).square().mean(), 0, 8).passed
+
+
+def test_the_learners_notebook_names_its_tasks(capsys):
+    problem_set = ProblemSet("ps99", [CHECK])
+
+    def two_means(x, power):
+        return x.mean(0), (x**power).mean(0)
+
+    problem_set.check(two_means)
+    assert "✓ two_means: all 8 cases are right." in capsys.readouterr().out
+
+    def other(x, power):
+        return x
+
+    with pytest.raises(CheckFailed, match="no task named 'other'. Its tasks are: two_means"):
+        problem_set.check(other)
+    with pytest.raises(CheckFailed, match="no task named 'int'"):
+        problem_set.check(3)
+
+
+def test_the_hidden_check_takes_its_seed_from_the_environment(monkeypatch):
+    seen = []
+
+    def two_means(x, power):
+        seen.append(x.sum().item())
+        return x.mean(0), (x**power).mean(0)
+
+    problem_set = ProblemSet("ps99", [CHECK])
+    for seed in ("7", "7", "8", None):
+        monkeypatch.setenv("NORMCORE_SEED", seed) if seed else monkeypatch.delenv("NORMCORE_SEED")
+        problem_set.hidden_check(two_means)
+    runs = [tuple(seen[i : i + 12]) for i in range(0, 48, 12)]
+    assert runs[0] == runs[1] and len({runs[0], runs[2], runs[3]}) == 3
+
+
+def test_jupyter_shows_the_message_without_our_frames():
+    assert CheckFailed("one\ntwo")._render_traceback_() == ["one", "two"]
+
+
+def test_in_two_processes_the_verdict_is_elsewhere(tmp_path):
+    """Inputs out as plain arrays, outputs back as plain arrays; the process that runs has no reference."""
+    cases = CHECK.cases(3, 4)
+    for case in cases:
+        (tmp_path / f"in{case.number}").write_bytes(transport.encode(case.inputs))
+    # the runner and the transport alone, copied away from the course
+    for module in (runner, transport):
+        source = open(module.__file__, encoding="utf-8").read()
+        (tmp_path / f"{module.__name__.rpartition('.')[2]}.py").write_text(source, "utf-8")
+    (tmp_path / "learner.py").write_text(
+        textwrap.dedent(
+            """
+            import sys
+            sys.modules["normcore"] = None  # not to be had here
+            import runner, transport
+
+            def two_means(x, power):
+                return x.mean(0), x.mean(0)
+
+            for number in range(4):
+                inputs = transport.decode(open(f"in{number}", "rb").read())
+                outputs = runner.run(
+                    "mean, moment = two_means(x, power)", "two_means", two_means, inputs, ("mean", "moment")
+                )
+                open(f"out{number}", "wb").write(transport.encode(outputs))
+            """
+        )
+    )
+    subprocess.run([sys.executable, "learner.py"], cwd=tmp_path, check=True)
+    outputs = [transport.decode((tmp_path / f"out{n}").read_bytes()) for n in range(4)]
+    result = Judge(CHECK, cases).judge(outputs)
+    assert result.mistakes == ("no power",)
+    assert result == attempt(CHECK, CHECK.mistakes[1].function, 3, 4)
+
+
+def test_transport_brings_back_what_it_was_given():
+    values = {
+        "x": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "flags": np.array([True, False]),
+        "dim": (0, 2),
+        "eps": 1e-5,
+        "name": "relu",
+        "none": None,
+    }
+    back = transport.decode(transport.encode(values))
+    assert back.keys() == values.keys()
+    assert back["x"].dtype == np.float32 and np.array_equal(back["x"], values["x"])
+    assert (back["dim"], back["eps"], back["name"], back["none"]) == ((0, 2), 1e-5, "relu", None)
+
+
+def test_transport_refuses_objects():
+    import io
+    import pickle
+    import zipfile
+
+    with pytest.raises(TypeError, match="x: arrays must be numeric, but it is object"):
+        transport.encode({"x": np.array([object()])})
+    with pytest.raises(ValueError, match="not an archive"):
+        transport.decode(pickle.dumps({"x": 1}))
+    evil = io.BytesIO()
+    np.savez(evil, **{"array/x": np.array([object()], dtype=object)})
+    with zipfile.ZipFile(evil, "a") as archive:
+        archive.writestr("plain.json", "{}")
+    with pytest.raises(ValueError, match="not an archive of plain arrays"):
+        transport.decode(evil.getvalue())
