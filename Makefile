@@ -31,7 +31,7 @@ exercises: notebooks
 	done
 
 notebooks: .venv/installed
-	$(BIN)/python scripts/notebooks.py
+	$(BIN)/python -m scripts.notebooks
 
 audit: .venv/installed
 	$(BIN)/normcore audit $(notdir $(wildcard solutions/*))

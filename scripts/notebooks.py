@@ -1,8 +1,8 @@
 """Writes what is derived: the setup cell of every notebook, and for each page of the book with code a
 notebook that Colab can open. The repository's address comes from _config.yml, its one place.
 
-    python scripts/notebooks.py            write
-    python scripts/notebooks.py --check    say what is out of date, exit 1 if anything is
+    python -m scripts.notebooks            write
+    python -m scripts.notebooks --check    say what is out of date, exit 1 if anything is
 """
 
 import argparse
@@ -95,8 +95,14 @@ def plain_markdown(text: str) -> str:
     text = re.sub(r"\{cite:(?:t|p)\}`([^`]+)`", lambda m: _citations(m[1]), text)
     text = re.sub(r"\{eq\}`[\w-]+`", "the equation above", text)
     text = re.sub(r"\{(?:ref|doc|term)\}`([^`<]+?)(?: <[^`>]+>)?`", r"\1", text)
+    text = re.sub(r":::\{problem-set\} (\w+)\n:::", lambda m: problem_set_link(m[1]), text)
     text = re.sub(r"\]\((?!https?:)([\w./-]+)\.md(#[\w-]+)?\)", r"](\1.ipynb)", text)
     return _directives(text)
+
+
+def problem_set_link(name: str) -> str:
+    """Beside the page's notebook, in the repository."""
+    return f"**Problem set**: [{name}.ipynb](../exercises/{name}/{name}.ipynb)"
 
 
 def _directives(text: str) -> str:

@@ -45,15 +45,18 @@ def run(
 
 def _plain(name: str, value: object) -> np.ndarray:
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        value = value.numpy() if value.dtype == torch.bool else value.to(torch.float64).numpy()
+        value = value.detach().cpu().resolve_conj().resolve_neg()
+        # numpy has no bfloat16
+        value = value.double().numpy() if value.is_floating_point() else value.numpy()
     if isinstance(value, (np.ndarray, np.generic, int, float)):
         array = np.asarray(value)
         if array.dtype.kind in "fiu":
             return array.astype(np.float64)
         if array.dtype.kind == "b":
             return array
-    what = "None: is a return missing?" if value is None else f"{type(value).__name__}"
+        what = f"of {array.dtype}"
+    else:
+        what = "None: is a return missing?" if value is None else type(value).__name__
     raise OutputError(f"{name} must be a tensor of numbers, but it is {what}")
 
 

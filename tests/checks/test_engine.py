@@ -1,5 +1,6 @@
 """The engine on a check of its own, small enough to see through."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -107,7 +108,10 @@ def test_the_message_says_which_case_and_how_far_but_no_value():
         (lambda x, power: (x.mean(), (x**power).mean(0)), ["mean: has shape (), expected (4,)"]),
         (lambda x, power: (x.mean(0), "four"), ["moment must be a tensor of numbers, but it is str"]),
         (lambda x, power: (x.mean(0), x.mean(0) * float("nan")), ["moment: 4 of 4 entries are nan"]),
-        (lambda x, power: (x.mean(0) + 0j, x.mean(0)), ["mean"]),
+        (
+            lambda x, power: (x.mean(0) + 0j, x.mean(0)),
+            ["mean must be a tensor of numbers, but it is of complex"],
+        ),
         (lambda x, power: x.nope(), ["raised an error", "AttributeError", "nope"]),
         (lambda x: x, ["raised an error", "TypeError"]),
     ],
@@ -195,7 +199,7 @@ def test_the_learners_notebook_names_its_tasks(capsys):
     def other(x, power):
         return x
 
-    with pytest.raises(CheckFailed, match="no task named 'other'. Its tasks are: two_means"):
+    with pytest.raises(CheckFailed, match=r"no task named 'other'\. Its tasks are: two_means"):
         problem_set.check(other)
     with pytest.raises(CheckFailed, match="no task named 'int'"):
         problem_set.check(3)
@@ -227,8 +231,7 @@ def test_in_two_processes_the_verdict_is_elsewhere(tmp_path):
         (tmp_path / f"in{case.number}").write_bytes(transport.encode(case.inputs))
     # the runner and the transport alone, copied away from the course
     for module in (runner, transport):
-        source = open(module.__file__, encoding="utf-8").read()
-        (tmp_path / f"{module.__name__.rpartition('.')[2]}.py").write_text(source, "utf-8")
+        shutil.copy(module.__file__, tmp_path)
     (tmp_path / "learner.py").write_text(
         textwrap.dedent(
             """

@@ -1,0 +1,174 @@
+"""The book's figures: one style, readable in light, in dark and without colour; one drawing of the tensor."""
+
+import contextlib
+import hashlib
+import html
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+
+__all__ = ["COLORS", "band", "draw_index_set", "figure", "index_sets", "show"]
+
+# Each has a contrast of at least 3 to 1 with the page in light (#ffffff) and in dark (#14181e), and they
+# differ for red-green blind readers; lines differ in dash and marker as well.
+COLORS = {"blue": "#2f7fc1", "orange": "#d2691e", "green": "#2e8b62", "purple": "#a35fc4", "grey": "#808080"}
+
+# Stands for the page's text colour, and is replaced by it when a figure is shown.
+INK = "#010203"
+
+STYLE = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": cycler(
+        color=[COLORS[c] for c in ("blue", "orange", "green", "purple")],
+        linestyle=["-", "--", "-.", ":"],
+        marker=["o", "s", "^", "D"],
+    ),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 11,
+    "legend.frameon": False,
+    "lines.markersize": 4.5,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "path",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@contextlib.contextmanager
+def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.4, 3.3), **options) -> Iterator:
+    """Figure and axes in the book's style.
+
+        with figure() as (fig, ax):
+            ax.plot(x, y)
+
+    Args:
+        rows, columns: of axes; one axes comes by itself, more as an array.
+        size: inches. Narrow is better: a phone shows it at two thirds of 5.4 inches.
+        options: as plt.subplots.
+    """
+    with mpl.rc_context(STYLE):
+        fig, axes = plt.subplots(rows, columns, figsize=size, **options)
+        yield fig, axes
+    plt.close(fig)
+
+
+def show(fig: Figure, alt: str, caption: str = ""):
+    """A figure as part of the page: lines as they are, ink in the page's own text colour.
+
+    Args:
+        fig: from `figure`.
+        alt: what the figure shows, for those who do not see it.
+        caption: what to see in it.
+    """
+    from IPython.display import HTML
+
+    buffer = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": alt}):
+        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    # matplotlib numbers its ids from 1 in every figure; on one page they must differ
+    prefix = "f" + hashlib.sha256((alt + caption).encode()).hexdigest()[:8] + "-"
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+    text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return HTML(f'<figure class="plot">{svg}{text}</figure>')
+
+
+def band(ax: Axes, x: Sequence[float], runs: np.ndarray, label: str, **options) -> None:
+    """A line through the medians of several runs, and the band from the smallest to the largest.
+
+    Args:
+        ax: to draw on.
+        x: (points,).
+        runs: (seeds, points).
+        label: of the line.
+        options: as ax.plot.
+    """
+    (line,) = ax.plot(x, np.median(runs, 0), label=label, **options)
+    ax.fill_between(x, runs.min(0), runs.max(0), color=line.get_color(), alpha=0.25, linewidth=0)
+
+
+# One drawing of the tensor: N to the back, C down, positions to the right.
+_RIGHT, _DOWN, _BACK = np.array([1.0, 0.0]), np.array([0.0, -1.0]), np.array([0.45, 0.42])
+
+
+def draw_index_set(ax: Axes, inside, shape: tuple[int, int, int] = (4, 4, 5), title: str = "") -> None:
+    """The tensor as a block of cells, with one index set filled.
+
+    Examples N go to the back, channels C down, positions (H, W) to the right.
+
+    Args:
+        ax: to draw on; its frame is taken off.
+        inside: (n, c, p) → whether the cell belongs to the set.
+        shape: (N, C, positions).
+        title: over the drawing.
+    """
+    examples, channels, positions = shape
+
+    def face(n: int, c: int, p: int, corner: np.ndarray, u: np.ndarray, v: np.ndarray, shade: float) -> None:
+        corners = [corner, corner + u, corner + u + v, corner + v]
+        fill = {"facecolor": COLORS["orange"], "alpha": shade} if inside(n, c, p) else {"facecolor": "none"}
+        ax.add_patch(Polygon(corners, edgecolor="none", linewidth=0, **fill))
+        ax.add_patch(Polygon(corners, fill=False, edgecolor=INK, linewidth=0.7))
+
+    for c in range(channels):
+        for p in range(positions):
+            face(0, c, p, p * _RIGHT + c * _DOWN, _RIGHT, _DOWN, 1.0)
+    for n in range(examples):
+        for p in range(positions):
+            face(n, 0, p, p * _RIGHT + n * _BACK, _RIGHT, _BACK, 0.75)
+        for c in range(channels):
+            face(n, c, positions - 1, positions * _RIGHT + c * _DOWN + n * _BACK, _DOWN, _BACK, 0.55)
+    ax.set_xlim(-1.1, positions + examples * _BACK[0] + 0.1)
+    ax.set_ylim(-channels - 1.0, examples * _BACK[1] + 0.1)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.set_title(title)
+    ax.text(positions / 2, -channels - 0.2, "H, W", ha="center", va="top")
+    ax.text(-0.25, -channels / 2, "C", ha="right", va="center")
+    ax.text(*(positions * _RIGHT + channels * _DOWN + examples / 2 * _BACK + [0.25, -0.15]), "N", va="top")
+
+
+def index_sets(methods: Sequence[str] = ("batch", "layer", "instance", "group")) -> Figure:
+    """The index set of one statistic of each method, side by side.
+
+    Args:
+        methods: of "batch", "layer", "instance", "group".
+
+    Raises:
+        ValueError: a method that is none of these.
+    """
+    sets = {
+        "batch": lambda n, c, p: c == 0,
+        "layer": lambda n, c, p: n == 0,
+        "instance": lambda n, c, p: n == 0 and c == 0,
+        "group": lambda n, c, p: n == 0 and c < 2,
+    }
+    unknown = [m for m in methods if m not in sets]
+    if unknown:
+        raise ValueError(f"methods must be of {', '.join(sets)}, but got {unknown[0]!r}")
+    rows = (len(methods) + 1) // 2
+    with figure(rows, min(2, len(methods)), (5.4, 2.6 * rows), squeeze=False) as (fig, axes):
+        for ax, method in zip(axes.flat, methods, strict=False):
+            draw_index_set(ax, sets[method], title=f"{method} norm")
+        for ax in axes.flat[len(methods) :]:
+            ax.set_axis_off()
+    return fig

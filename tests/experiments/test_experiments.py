@@ -1,0 +1,55 @@
+"""Small versions of the experiments, against what theory or another library says of them."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsRegressor
+
+from normcore.data import car_rentals
+from normcore.experiments import conditioning, placement, scaling
+
+
+def test_descent_never_takes_more_steps_than_the_bound():
+    measured = conditioning.measure(ratios=(1, 3, 9), seeds=range(20), tolerance=1e-4)
+    assert measured.steps.shape == measured.kappa.shape == (3, 20)
+    assert (measured.steps <= np.ceil(measured.predicted)).all()
+    assert (measured.steps[2] > 0.5 * measured.predicted[2]).all()
+    assert np.median(measured.kappa[2]) == pytest.approx(81, rel=0.15)
+
+
+def test_nearest_neighbours_equal_scikit_learns():
+    x, price = car_rentals(200, 5)
+    ours = scaling.nearest_neighbour_error(x[:150], price[:150], x[150:], price[150:], k=3)
+    model = KNeighborsRegressor(3).fit(x[:150].numpy(), price[:150].numpy())
+    theirs = np.abs(model.predict(x[150:].numpy()) - price[150:].numpy()).mean()
+    assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+def test_scalings_are_fitted_to_the_training_cars():
+    seen = []
+
+    def spy(train, x):
+        seen.append((train.shape, x.shape, torch.equal(train, x)))
+        return x
+
+    errors = scaling.measure({"spy": spy}, seeds=range(2), count=50)
+    assert errors["spy"].shape == (2,)
+    assert seen == [((50, 2), (50, 2), True), ((50, 2), (50, 2), False)] * 2
+
+
+def test_placement_reports_each_seed_and_rate():
+    results = placement.measure(learning_rates=(0.03, 0.3), seeds=range(2), epochs=1)
+    assert set(results) == {"none", "before", "after"}
+    assert all(runs.shape == (2, 2) and (runs >= 0).all() and (runs <= 1).all() for runs in results.values())
+    assert np.median(results["before"]) > 0.7 > 0.5 > np.median(results["none"])
+
+
+def test_drawings_show_what_was_measured():
+    measured = conditioning.measure(ratios=(1, 4), seeds=range(3))
+    (ax,) = conditioning.draw(measured).axes
+    assert len(ax.collections[0].get_offsets()) == 6
+    (ax,) = scaling.draw({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+    rates = (0.1, 1.0)
+    (ax,) = placement.draw({"none": np.ones((2, 2)), "before": np.zeros((2, 2))}, rates).axes
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["no batch norm", "before the activation"]

@@ -1,0 +1,82 @@
+"""The book builds with warnings as errors, and its pages are complete and ask no other host for anything."""
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from tests.commands import ROOT, run
+
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+CHAPTERS = [page for page in PAGES if "code-cell" in (ROOT / f"{page}.md").read_text("utf-8")]
+
+
+class Elements(HTMLParser):
+    """Every element of a page, as (tag, attributes)."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.found = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    output = tmp_path_factory.mktemp("site")
+    # a failing cell, a broken reference or any other warning makes this fail
+    run("jupyter-book", "build", "-W", "-n", "--keep-going", "--path-output", output, ".")
+    return output / "_build" / "html"
+
+
+def elements(site, page):
+    return Elements((site / f"{page}.html").read_text("utf-8")).found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_asks_no_other_host(site, page):
+    for tag, attributes in elements(site, page):
+        loads = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
+        if loads and attributes.get("rel") not in ("canonical", "search"):
+            assert not urlsplit(loads).netloc, (tag, loads)
+    for style in site.glob("_static/**/*.css"):
+        assert not re.search(r"(?:url\(|@import )[\"']?https?:", style.read_text("utf-8")), style
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_inside_the_site_lead_somewhere(site, page):
+    for tag, attributes in elements(site, page):
+        target = urlsplit(attributes.get("href") or "")
+        if tag == "a" and target.path and not target.netloc and not target.scheme:
+            assert ((site / page).parent / unquote(target.path)).resolve().exists(), attributes["href"]
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_has_its_colab_notebook_problem_set_and_described_figures(site, page):
+    found = elements(site, page)
+    links = [attributes.get("href") or "" for tag, attributes in found if tag == "a"]
+    assert any(link.endswith(f"/{page}.ipynb") and "colab." in link for link in links)
+    assert any("/exercises/ps" in link and "colab." in link for link in links)
+    assert any("_downloads" in link and link.endswith(".ipynb") for link in links)
+    drawings = [a for tag, a in found if tag == "svg" and a.get("role") == "img"]
+    assert len(drawings) >= 3 and all(len(a["aria-label"]) > 60 for a in drawings)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_ids_on_a_page_are_unique(site, page):
+    """Several figures on one page each bring their clip paths and glyphs."""
+    ids = [attributes["id"] for _, attributes in elements(site, page) if attributes.get("id")]
+    assert len(ids) == len(set(ids)), sorted({i for i in ids if ids.count(i) > 1})
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_has_its_shape(page):
+    text = (ROOT / f"{page}.md").read_text("utf-8")
+    for part in ("After this chapter you can", "## The question", "## The idea in a picture", "} Predict",
+                 "assert ", "## Summary", "| Verdict |", "{problem-set}", "## Further reading"):  # fmt: skip
+        assert part in text, part

@@ -1,0 +1,131 @@
+"""Stock nbgrader, end to end, on this repository's configuration: generate, autograde, feedback, export."""
+
+import csv
+import shutil
+
+import nbformat
+import pytest
+from nbgrader.api import Gradebook
+
+from tests.commands import ROOT, run
+
+NAMES = sorted(p.name for p in (ROOT / "solutions").iterdir() if p.is_dir())
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A course with five submissions to PS02 and two to PS01, graded."""
+    course = tmp_path_factory.mktemp("course")
+    shutil.copy(ROOT / "nbgrader_config.py", course)
+    shutil.copytree(ROOT / "solutions", course / "solutions")
+    (course / "grading").mkdir()
+    for name in NAMES:
+        run("nbgrader", "generate_assignment", name, "--create", cwd=course)
+        submit(course, "solver", name, course / "solutions" / name / f"{name}.ipynb")
+        submit(course, "idle", name, course / "exercises" / name / f"{name}.ipynb")
+    for student, changes in IMPERFECT.items():
+        submit(course, student, "ps02", course / "solutions/ps02/ps02.ipynb", changes)
+    for name in NAMES:
+        run("nbgrader", "autograde", name, "--create", cwd=course)
+        run("nbgrader", "generate_feedback", name, cwd=course)
+    return course
+
+
+def submit(course, student, name, source, changes=None):
+    notebook = nbformat.read(source, as_version=4)
+    for cell in notebook.cells:
+        if cell.id in (changes or {}):
+            cell.source = changes[cell.id]
+    target = course / "grading" / "submitted" / student / name / f"{name}.ipynb"
+    target.parent.mkdir(parents=True)
+    nbformat.write(notebook, target)
+
+
+# Cells changed in an otherwise right submission to PS02, and the points of each task that they deserve.
+IMPERFECT = {
+    # wrong only in what is stored
+    "stores-deviations": {
+        "batch_norm_train": """
+def batch_norm_train(x, gamma, beta, running_mean, running_var, momentum, eps):
+    y = batch_norm(x, gamma, beta, eps)
+    running_mean = (1 - momentum) * running_mean + momentum * x.mean(0)
+    running_var = (1 - momentum) * running_var + momentum * x.std(0)
+    return y, running_mean, running_var
+"""
+    },
+    # right, but by the built-in; and one that raises
+    "calls-the-built-in": {
+        "batch_norm": """
+def batch_norm(x, gamma, beta, eps):
+    return torch.nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=eps)
+""",
+        "identity_parameters": "def identity_parameters(x, eps):\n    return x.vra(0), x.mean(0)",
+    },
+    # the first task is wrong, and what is built upon it
+    "unbiased": {
+        "normalize": """
+def normalize(x, dim, eps):
+    return (x - x.mean(dim, keepdim=True)) / torch.sqrt(x.var(dim, keepdim=True) + eps)
+""",
+    },
+}
+DESERVED = {
+    "solver": {"normalize": 2, "batch_norm": 3, "batch_norm_train": 3, "identity_parameters": 2, "hidden_layer": 2},
+    "idle": {"normalize": 0, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 0},
+    "stores-deviations": {
+        "normalize": 2, "batch_norm": 3, "batch_norm_train": 0, "identity_parameters": 2, "hidden_layer": 2,
+    },
+    "calls-the-built-in": {
+        "normalize": 2, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 0,
+    },
+    "unbiased": {
+        "normalize": 0, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 2, "hidden_layer": 0,
+    },
+}  # fmt: skip
+
+
+def scores(course, name, student):
+    with Gradebook(f"sqlite:///{course}/grading/gradebook.db") as gradebook:
+        submission = gradebook.find_submission(name, student)
+        (notebook,) = submission.notebooks
+        return {
+            g.name.removesuffix("-check"): g.auto_score for g in notebook.grades if g.name.endswith("-check")
+        }
+
+
+@pytest.mark.parametrize("student", DESERVED)
+def test_each_submission_gets_exactly_what_it_deserves(course, student):
+    assert scores(course, "ps02", student) == DESERVED[student]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_source_gets_full_marks_and_the_untouched_release_none(course, name):
+    with Gradebook(f"sqlite:///{course}/grading/gradebook.db") as gradebook:
+        assignment = gradebook.find_assignment(name)
+        best = gradebook.find_submission(name, "solver")
+        worst = gradebook.find_submission(name, "idle")
+        in_words = sum(
+            c.max_score for n in assignment.notebooks for c in n.grade_cells if not c.name.endswith("-check")
+        )
+        assert best.score == assignment.max_score - in_words > 0 and best.needs_manual_grade
+        assert worst.score == 0
+
+
+def test_feedback_names_the_mistake_and_the_learners_own_line(course):
+    def feedback(student):
+        return (course / "grading/feedback" / student / "ps02/ps02.html").read_text("utf-8")
+
+    assert "You divided by m − 1" in feedback("unbiased")
+    assert "You averaged the standard deviation into running_var" in feedback("stores-deviations")
+    assert "Write out the formula instead" in feedback("calls-the-built-in")
+    assert "line 2 of identity_parameters" in feedback("calls-the-built-in")
+    assert "not written yet" in feedback("idle")
+
+
+def test_marks_are_exported(course):
+    run("nbgrader", "export", "--to=grades.csv", cwd=course)
+    with open(course / "grades.csv", encoding="utf-8") as file:
+        rows = {(r["assignment"], r["student_id"]): float(r["score"]) for r in csv.DictReader(file)}
+    for student, tasks in DESERVED.items():
+        assert rows["ps02", student] == sum(tasks.values())
+    assert rows["ps01", "idle"] == 0

@@ -1,0 +1,148 @@
+"""The notebooks: derived files are up to date, stored clean, and they run."""
+
+import copy
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from tests.commands import ROOT, run
+
+SOURCES = sorted(ROOT.glob("solutions/ps*/ps*.ipynb"))
+RELEASES = sorted(ROOT.glob("exercises/ps*/ps*.ipynb"))
+PAGES = sorted(ROOT.glob("book/*.ipynb"))
+
+
+def execute(notebook, folder=ROOT, **options):
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}, **options)
+    return client.execute()
+
+
+def ids(paths):
+    return [p.relative_to(ROOT).as_posix() for p in paths]
+
+
+def test_there_is_a_release_for_each_source():
+    assert [p.name for p in SOURCES] == [p.name for p in RELEASES] and len(SOURCES) >= 2
+
+
+def test_setup_cells_and_colab_notebooks_are_up_to_date():
+    run("python", "-m", "scripts.notebooks", "--check")
+
+
+def test_releases_are_what_nbgrader_generates(tmp_path):
+    for source in SOURCES:
+        run(
+            "nbgrader",
+            "generate_assignment",
+            source.stem,
+            "--create",
+            f"--CourseDirectory.release_directory={tmp_path}",
+            f"--CourseDirectory.db_url=sqlite:///{tmp_path}/gradebook.db",
+        )
+        generated = tmp_path / source.stem / source.name
+        released = ROOT / "exercises" / source.stem / source.name
+        assert generated.read_bytes() == released.read_bytes(), f"{source.stem}: run `make exercises`"
+        assert [p.name for p in generated.parent.iterdir()] == [source.name]
+
+
+@pytest.mark.parametrize("path", SOURCES + RELEASES, ids=ids(SOURCES + RELEASES))
+def test_stored_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+        marks = cell.metadata.get("nbgrader")
+        assert marks is not None and cell.id == marks["grade_id"], "a cell's id is its grade id"
+    if path in RELEASES:
+        text = path.read_text("utf-8")
+        assert "BEGIN SOLUTION" not in text and "HIDDEN TESTS" not in text and "hidden_check" not in text
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=ids(SOURCES))
+def test_a_problem_set_has_four_graded_tasks_and_a_question_in_words(path):
+    marks = [cell.metadata["nbgrader"] for cell in nbformat.read(path, as_version=4).cells]
+    assert sum(m["grade"] and not m["solution"] for m in marks) >= 4
+    assert sum(m["grade"] and m["solution"] for m in marks) >= 1
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=ids(SOURCES))
+def test_the_source_passes_its_own_checks(path):
+    executed = execute(nbformat.read(path, as_version=4), path.parent)
+    printed = "".join(o.get("text", "") for c in executed.cells for o in c.get("outputs", []))
+    checks = sum("hidden_check(" in c.source for c in executed.cells)
+    assert printed.count("✓") == 2 * checks
+
+
+@pytest.mark.parametrize("path", RELEASES, ids=ids(RELEASES))
+def test_the_untouched_release_says_what_is_to_be_written(path):
+    executed = execute(nbformat.read(path, as_version=4), path.parent, allow_errors=True)
+    for cell in executed.cells:
+        if cell.cell_type == "code" and cell.source.startswith("check("):
+            (output,) = cell.outputs
+            assert output.ename == "CheckFailed"
+            assert "not written yet" in output.evalue and len(output.traceback) == 1
+
+
+# The learner's lines, and in what each typical mistake differs from them.
+RIGHT = {
+    "mean": "x.mean(0)",
+    "scale": "torch.sqrt(x.var(0, correction=0) + eps)",
+    "y": "gamma * x_hat + beta",
+    "stored": "x.var(0, correction=1)",
+}
+SIX_MISTAKES = {
+    "divide by m (in torch: correction=0)": {"scale": "torch.sqrt(x.var(0) + eps)"},
+    "under the root, next to the variance": {"scale": "(x.std(0, correction=0) + eps)"},
+    "averaged over the features of each example": {
+        "mean": "x.mean(1, keepdim=True)",
+        "scale": "torch.sqrt(x.var(1, correction=0, keepdim=True) + eps)",
+    },
+    "The last step is missing": {"y": "x_hat"},
+    "You swapped gamma and beta": {"y": "beta * x_hat + gamma"},
+    "averaged the standard deviation into running_var": {"stored": "x.std(0, correction=1)"},
+}
+ANSWER = """
+def batch_norm_train(x, gamma, beta, running_mean, running_var, momentum, eps):
+    x_hat = (x - {mean}) / {scale}
+    new_mean = (1 - momentum) * running_mean + momentum * x.mean(0)
+    new_var = (1 - momentum) * running_var + momentum * {stored}
+    return {y}, new_mean, new_var
+"""
+
+
+def test_six_typical_mistakes_are_named_in_the_learners_notebook():
+    """Written as a learner would write them, into the released notebook, one after the other."""
+    notebook = nbformat.read(ROOT / "exercises/ps02/ps02.ipynb", as_version=4)
+    cells = {cell.id: cell for cell in notebook.cells}
+    notebook.cells = [cells["setup"], cells["imports"]]
+    for mistake in SIX_MISTAKES.values():
+        notebook.cells.append(nbformat.v4.new_code_cell(ANSWER.format(**RIGHT | mistake)))
+        notebook.cells.append(copy.deepcopy(cells["batch_norm_train-check"]))
+    checked = execute(notebook, allow_errors=True).cells[3::2]
+    for hint, cell in zip(SIX_MISTAKES, checked, strict=True):
+        (output,) = cell.outputs
+        assert output.evalue.count("Hint:") == 1 and hint in output.evalue
+
+
+def test_without_the_package_the_notebook_says_how_to_install_it():
+    notebook = nbformat.read(RELEASES[0], as_version=4)
+    blocked = nbformat.v4.new_code_cell("import sys\nsys.modules['normcore'] = None")
+    setup = next(c for c in notebook.cells if c.id == "setup")
+    # an import of None raises ModuleNotFoundError, as an import of what is not installed does
+    notebook.cells = [blocked, setup]
+    with pytest.raises(CellExecutionError, match=r'pip install "normcore @ git\+https://'):
+        execute(notebook)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_the_colab_notebook_of_a_page_runs_and_has_no_markup_of_the_books(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[1].id == "setup"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for markup in (":::", "{cite", "{admonition", "{ref}", "{doc}", "```{"):
+                assert markup not in cell.source
+    execute(notebook)

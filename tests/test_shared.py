@@ -1,0 +1,83 @@
+"""What experiments share: data, models, training."""
+
+import pytest
+import torch
+from torch import nn as torch_nn
+
+from normcore import nn
+from normcore.data import car_rentals, digits, motorbike_rentals
+from normcore.models import mlp
+from normcore.training import accuracy, train
+
+
+def test_digits_are_split_without_overlap_and_reproducibly():
+    a, again, other = digits(0), digits(0), digits(1)
+    assert torch.equal(a.x_train, again.x_train) and not torch.equal(a.x_train, other.x_train)
+    assert len(a.x_train) + len(a.x_test) == 1797 and len(a.x_test) == 449
+    assert a.x_train.dtype == torch.float32 and a.x_train.min() >= 0 and a.x_train.max() == 1
+    assert len(torch.cat([a.y_train, a.y_test]).bincount()) == 10
+
+
+def test_rentals_follow_the_rule_that_they_state():
+    x, price = car_rentals(20_000, 3)
+    design = torch.cat([torch.ones(len(x), 1).double(), x], 1)
+    weights = torch.linalg.lstsq(design, price[:, None]).solution[:, 0]
+    torch.testing.assert_close(weights, torch.tensor([90.0, -1.6, -12e-5]).double(), rtol=0.02, atol=0)
+    assert abs((price - design @ weights).std() - 3) < 0.05
+    assert x[:, 0].min() >= 0 and x[:, 0].max() <= 30 and 2e5 < x[:, 1].max() < 3e6
+    bikes, bike_price = motorbike_rentals(20_000, 3)
+    assert bikes[:, 1].mean() / x[:, 1].mean() == pytest.approx(0.25, rel=0.05)
+    assert (price.mean() - bike_price.mean()).item() > 10
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [("before", ["Linear", "BatchNorm1d", "ReLU"]), ("after", ["Linear", "ReLU", "BatchNorm1d"])],
+)
+def test_mlp_puts_the_normalization_where_it_is_asked_to(position, expected):
+    model = mlp((8, 6, 5, 3), nn.BatchNorm1d, position)
+    assert [type(m).__name__ for m in model] == [*expected, *expected, "Linear"]
+    assert [m.num_features for m in model if isinstance(m, nn.BatchNorm1d)] == [6, 5]
+    assert (model[0].bias is None) == (position == "before")
+    assert model[-1].bias is not None and model(torch.randn(4, 8)).shape == (4, 3)
+
+
+def test_mlp_without_normalization_and_with_bad_arguments():
+    assert [type(m).__name__ for m in mlp((8, 6, 3))] == ["Linear", "ReLU", "Linear"]
+    assert [type(m).__name__ for m in mlp((8, 3))] == ["Linear"]
+    with pytest.raises(
+        ValueError, match=r"position must be 'before' or 'after' the activation, but got 'beside'"
+    ):
+        mlp((8, 6, 3), nn.BatchNorm1d, "beside")
+    with pytest.raises(ValueError, match=r"input and an output width, but got \(8,\)"):
+        mlp((8,))
+
+
+def test_training_learns_is_reproducible_and_ends_in_evaluation():
+    data = digits(0)
+
+    def run(seed):
+        torch.manual_seed(0)
+        model = mlp((64, 32, 10), nn.BatchNorm1d)
+        return model, train(model, data, lr=0.1, epochs=2, batch_size=32, seed=seed)
+
+    (model, history), (_, again), (_, other) = run(0), run(0), run(1)
+    assert history.loss == again.loss != other.loss
+    assert len(history.loss) == 2 * (1348 // 32) and len(history.accuracy) == 2
+    assert history.accuracy[-1] > 0.85 and history.accuracy[-1] == accuracy(model, data)
+    assert not model.training
+
+
+def test_a_diverged_run_goes_on():
+    history = train(mlp((64, 32, 10)), digits(0), lr=1e6, epochs=1, batch_size=64, seed=0)
+    assert len(history.loss) == 1348 // 64
+    assert not history.loss[-1] < 1  # large, infinite or not a number
+
+
+def test_accuracy_counts():
+    class Constant(torch_nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.one_hot(torch.full((len(x),), 3), 10).float()
+
+    data = digits(0)
+    assert accuracy(Constant(), data) == pytest.approx((data.y_test == 3).double().mean().item(), abs=1e-6)
