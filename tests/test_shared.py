@@ -74,6 +74,16 @@ def test_a_diverged_run_goes_on():
     assert not history.loss[-1] < 1  # large, infinite or not a number
 
 
+def test_accuracy_by_batch_statistics_leaves_the_model_as_it_is():
+    model, data = mlp((64, 32, 10), nn.BatchNorm1d), digits(0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    by_batch = accuracy(model, data, batch_statistics=True)
+    assert not model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    model[1].running_mean.fill_(100)  # running averages that fit nothing
+    assert accuracy(model, data, batch_statistics=True) == by_batch != accuracy(model, data)
+
+
 def test_accuracy_counts():
     class Constant(torch_nn.Module):
         def forward(self, x):

@@ -10,10 +10,10 @@ from torch import nn as torch_nn
 from normcore import nn
 from normcore.data import digits
 from normcore.models import mlp
-from normcore.plotting import band, figure
-from normcore.training import train
+from normcore.plotting import COLORS, band, figure
+from normcore.training import accuracy, train
 
-__all__ = ["draw", "measure"]
+__all__ = ["draw", "draw_gaps", "measure", "measure_gaps"]
 
 SIZES = (64, 64, 64, 64, 64, 64, 10)
 
@@ -57,5 +57,42 @@ def draw(results: dict[str, np.ndarray], learning_rates: Sequence[float]) -> Fig
         for name, runs in results.items():
             band(ax, learning_rates, runs, labels[name])
         ax.set(xscale="log", ylim=(0, 1.02), xlabel="learning rate", ylabel="test accuracy")
-        ax.legend(loc="lower center")
+        fig.legend(loc="outside upper center")
+    return fig
+
+
+def measure_gaps(
+    lr: float = 0.1, seeds: Sequence[int] = range(5), epochs: int = 4, batch_size: int = 32
+) -> dict[str, np.ndarray]:
+    """Between training and use: what the running averages cost, after every step of training.
+
+    Returns:
+        By placement ("before", "after" the ReLU), (seeds, steps): the test accuracy by the statistics of
+        the test examples minus that by the running averages.
+    """
+    results = {}
+    for position in ("before", "after"):
+        runs = []
+        for seed in seeds:
+            data, gaps = digits(seed), []
+            torch.manual_seed(seed)
+            model = mlp(SIZES, nn.BatchNorm1d, position)
+
+            def measure_gap(model=model, data=data, gaps=gaps):
+                gaps.append(accuracy(model, data, batch_statistics=True) - accuracy(model, data))
+
+            train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, after_step=measure_gap)
+            runs.append(gaps)
+        results[position] = np.array(runs)
+    return results
+
+
+def draw_gaps(gaps: dict[str, np.ndarray], first: int) -> Figure:
+    """The gap at every step from `first` on, one line a seed, one panel a placement."""
+    with figure(2, 1, (5.4, 3.6), sharex=True, sharey=True) as (fig, axes):
+        for ax, (position, runs) in zip(axes, gaps.items(), strict=True):
+            steps = np.arange(first, runs.shape[1])
+            ax.plot(steps, runs[:, first:].T, marker="", linestyle="-", linewidth=1, color=COLORS["blue"])
+            ax.set(title=f"{position} the activation", ylabel="gap")
+        axes[-1].set_xlabel("step")
     return fig

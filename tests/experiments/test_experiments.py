@@ -5,8 +5,11 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsRegressor
 
-from normcore.data import car_rentals
+from normcore import nn
+from normcore.data import car_rentals, digits
 from normcore.experiments import conditioning, placement, scaling
+from normcore.models import mlp
+from normcore.training import accuracy, train
 
 
 def test_descent_never_takes_more_steps_than_the_bound():
@@ -44,6 +47,19 @@ def test_placement_reports_each_seed_and_rate():
     assert np.median(results["before"]) > 0.7 > 0.5 > np.median(results["none"])
 
 
+def test_gaps_are_measured_after_each_step_and_training_goes_on_as_without():
+    gaps = placement.measure_gaps(seeds=range(2), epochs=1)
+    assert set(gaps) == {"before", "after"}
+    assert all(runs.shape == (2, 1348 // 32) and (abs(runs) <= 1).all() for runs in gaps.values())
+    torch.manual_seed(0)
+    model, data = mlp(placement.SIZES, nn.BatchNorm1d, "after"), digits(0)
+    train(model, data, lr=0.1, epochs=1, batch_size=32, seed=0)
+    expected = accuracy(model, data, batch_statistics=True) - accuracy(model, data)
+    assert gaps["after"][0, -1] == pytest.approx(expected, abs=1e-6)
+    top, bottom = placement.draw_gaps(gaps, first=10).axes
+    assert len(top.lines) == len(bottom.lines) == 2 and len(top.lines[0].get_ydata()) == 32
+
+
 def test_drawings_show_what_was_measured():
     measured = conditioning.measure(ratios=(1, 4), seeds=range(3))
     (ax,) = conditioning.draw(measured).axes
@@ -51,5 +67,5 @@ def test_drawings_show_what_was_measured():
     (ax,) = scaling.draw({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
     rates = (0.1, 1.0)
-    (ax,) = placement.draw({"none": np.ones((2, 2)), "before": np.zeros((2, 2))}, rates).axes
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["no batch norm", "before the activation"]
+    (legend,) = placement.draw({"none": np.ones((2, 2)), "before": np.zeros((2, 2))}, rates).legends
+    assert [t.get_text() for t in legend.get_texts()] == ["no batch norm", "before the activation"]
