@@ -6,6 +6,8 @@ PACKAGE := $(shell find normcore -name '*.py')
 
 # ipykernel warns of its TCP transport at every start of a kernel; the profile in .ipython silences it.
 export IPYTHONDIR := $(CURDIR)/.ipython
+# The book's networks are small: more threads do not make them faster, and they disturb one another.
+export OMP_NUM_THREADS ?= 1
 # nbgrader runs `alembic` by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

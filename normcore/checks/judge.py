@@ -58,11 +58,12 @@ class Judge:
         self.check = check
         self.cases = cases
 
-    def judge(self, outputs: Sequence[Outputs]) -> Verdict:
+    def judge(self, outputs: Sequence[Outputs], diagnose: bool = True) -> Verdict:
         """The verdict on one set of outputs a case.
 
         Args:
             outputs: for each case, the outputs by name, as `runner.run` returns them.
+            diagnose: compare wrong outputs with each mistake's; this takes most of the time.
         """
         wrong = {
             (number, name): problem
@@ -74,7 +75,7 @@ class Judge:
         if not wrong:
             return Verdict(True, f"{self.check.name}: all {len(self.cases)} cases are right.")
         failed_outputs = [name for name in self.check.outputs if any(name == n for _, n in wrong)]
-        mistakes = self._diagnose(outputs, failed_outputs)
+        mistakes = self._diagnose(outputs, failed_outputs) if diagnose else []
         first = failed_cases[0]
         lines = [
             f"{self.check.name}: {len(failed_cases)} of {len(self.cases)} cases are wrong.",

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from types import FunctionType
 
+from normcore.checks import runner
 from normcore.checks.check import Case, Check
 from normcore.checks.judge import Judge, Outputs, Verdict
 from normcore.checks.runner import SOURCE_NAME, OutputError, Watch, run
@@ -67,7 +68,9 @@ class ProblemSet:
         return self.checks[name]
 
 
-def attempt(check: Check, function: FunctionType | type, seed: int, count: int) -> Verdict:
+def attempt(
+    check: Check, function: FunctionType | type, seed: int, count: int, diagnose: bool = True
+) -> Verdict:
     """Run and judge in one process: the verdict on `function` for `count` cases of `seed`."""
     cases = check.cases(seed, count)
     outputs: list[Outputs] = []
@@ -84,7 +87,7 @@ def attempt(check: Check, function: FunctionType | type, seed: int, count: int) 
             return Verdict(
                 False, f"{check.name}: it calls {called}, which does the task. Write out the formula instead."
             )
-    return Judge(check, cases).judge(outputs)
+    return Judge(check, cases).judge(outputs, diagnose)
 
 
 def _explain_error(check: Check, case: Case, error: Exception) -> str:
@@ -96,7 +99,8 @@ def _explain_error(check: Check, case: Case, error: Exception) -> str:
         return f"{check.name}: not written yet. Replace the line `raise NotImplementedError()`."
     frames = traceback.extract_tb(error.__traceback__)
     started = [i for i, frame in enumerate(frames) if frame.filename == SOURCE_NAME]
-    own = [f for f in frames[started[0] + 1 if started else 0 :] if "site-packages" not in f.filename]
+    ours = (runner.__file__, "site-packages")
+    own = [f for f in frames[started[0] + 1 if started else 0 :] if not any(o in f.filename for o in ours)]
     lines = [f"  line {f.lineno} of {f.name}: {f.line}" for f in own]
     what = f"{type(error).__name__}: {error}"
     return "\n".join([f"{check.name} raised an error.", *head, *lines, what])

@@ -18,6 +18,10 @@ UNBIASED = (
 EPS_OUTSIDE = (
     "You added eps to the standard deviation. It belongs under the root, next to the variance: √(σ² + ε)."
 )
+STD_PLUS_EPS = (
+    "Two things at once: x.std() divides by m − 1, and you added eps to the deviation. Batch norm divides by "
+    "√(σ² + ε), with the σ² that divides by m (in torch: correction=0)."
+)
 NO_ROOT = "You divided by the variance. Divide by its square root, √(σ² + ε)."
 NO_EPS = "You left eps out. It is added to the variance, under the root."
 WRONG_AXIS = (
@@ -76,6 +80,7 @@ NORMALIZE = Check(
     mistakes=(
         Mistake("unbiased variance", UNBIASED, partial(_plain, correction=1)),
         Mistake("eps outside the root", EPS_OUTSIDE, partial(_plain, root="outside")),
+        Mistake("deviation plus eps", STD_PLUS_EPS, partial(_plain, correction=1, root="outside")),
         Mistake("divided by the variance", NO_ROOT, partial(_plain, root="none")),
         Mistake("eps left out", NO_EPS, partial(_plain, root="no eps")),
         Mistake("not centred", NOT_CENTRED, partial(_plain, centred=False)),
@@ -121,6 +126,7 @@ BATCH_NORM = Check(
     mistakes=(
         Mistake("unbiased variance", UNBIASED, partial(_affine, correction=1)),
         Mistake("eps outside the root", EPS_OUTSIDE, partial(_affine, root="outside")),
+        Mistake("deviation plus eps", STD_PLUS_EPS, partial(_affine, correction=1, root="outside")),
         Mistake("divided by the variance", NO_ROOT, partial(_affine, root="none")),
         Mistake("eps left out", NO_EPS, partial(_affine, root="no eps")),
         Mistake("not centred", NOT_CENTRED, partial(_affine, centred=False)),
@@ -200,6 +206,7 @@ BATCH_NORM_TRAIN = Check(
     mistakes=(
         Mistake("unbiased variance", UNBIASED, partial(_train, correction=1)),
         Mistake("eps outside the root", EPS_OUTSIDE, partial(_train, root="outside")),
+        Mistake("deviation plus eps", STD_PLUS_EPS, partial(_train, correction=1, root="outside")),
         Mistake("wrong axis", WRONG_AXIS, partial(_train, dim=1)),
         Mistake("no affine step", NO_AFFINE, partial(_train, affine=False)),
         Mistake("gamma and beta swapped", SWAPPED, partial(_train, swap=True)),
@@ -254,6 +261,12 @@ IDENTITY_PARAMETERS = Check(
             "eps forgotten",
             "Your gamma is σ. Batch norm divides by √(σ² + ε), so that is what gamma must undo.",
             lambda x, eps: (x.std(0, correction=0), x.mean(0)),
+        ),
+        Mistake(
+            "unbiased deviation",
+            "Your gamma is x.std(), which divides by m − 1 and leaves out eps. Batch norm divides by "
+            "√(σ² + ε), with the σ² that divides by m, so that is what gamma must undo.",
+            lambda x, eps: (x.std(0), x.mean(0)),
         ),
         Mistake("unbiased variance", UNBIASED, lambda x, eps: ((x.var(0) + eps).sqrt(), x.mean(0))),
         Mistake(

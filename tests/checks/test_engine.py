@@ -132,12 +132,12 @@ def test_the_stub_is_told_from_an_error():
 
 def test_an_error_shows_the_learners_own_lines():
     def two_means(x, power):
-        wrong = x.mean(0) @ torch.ones(7)
+        wrong = x.mean(0) + torch.ones(7)
         return wrong, wrong
 
     message = verdict(two_means).message
-    assert "of two_means: wrong = x.mean(0) @ torch.ones(7)" in message
-    assert "runner.py" not in message
+    assert "of two_means: wrong = x.mean(0) + torch.ones(7)" in message
+    assert "__torch_dispatch__" not in message and "in _plain" not in message
 
 
 def test_forbidden_operators_and_modules_are_found_however_they_are_reached():
