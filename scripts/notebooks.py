@@ -92,7 +92,7 @@ def plain_markdown(text: str) -> str:
     """MyST as the Markdown that Colab shows: no roles, no directives, no labels."""
     text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.M)
     text = re.sub(r"^\$\$ \([\w-]+\)$", "$$", text, flags=re.M)
-    text = re.sub(r"\{cite:(?:t|p)\}`([^`]+)`", lambda m: _citations(m[1]), text)
+    text = re.sub(r"\{cite:([tp])\}`([^`]+)`", lambda m: _citations(m[2], in_brackets=m[1] == "p"), text)
     text = re.sub(r"\{eq\}`[\w-]+`", "the equation above", text)
     text = re.sub(r"\{(?:ref|doc|term)\}`([^`<]+?)(?: <[^`>]+>)?`", r"\1", text)
     text = re.sub(r":::\{problem-set\} (\w+)\n:::", lambda m: problem_set_link(m[1]), text)
@@ -123,12 +123,15 @@ def _directives(text: str) -> str:
     return "\n".join(lines)
 
 
-def _citations(keys: str) -> str:
-    return "; ".join(_authors()[key.strip()] for key in keys.split(","))
+def _citations(keys: str, in_brackets: bool) -> str:
+    cited = [_authors()[key.strip()] for key in keys.split(",")]
+    if in_brackets:
+        return "(" + "; ".join(f"{names}, {year}" for names, year in cited) + ")"
+    return "; ".join(f"{names} ({year})" for names, year in cited)
 
 
-def _authors() -> dict[str, str]:
-    """'ioffe2015' → 'Ioffe and Szegedy (2015)'."""
+def _authors() -> dict[str, tuple[str, str]]:
+    """'ioffe2015' → 'Ioffe and Szegedy', '2015'."""
     bibliography = (ROOT / "book" / "references.bib").read_text("utf-8")
     found = {}
     for key, entry in re.findall(r"@\w+\{([\w:-]+),(.*?)\n\}", bibliography, flags=re.S):
@@ -139,7 +142,7 @@ def _authors() -> dict[str, str]:
             names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
         )
         year = re.search(r"year\s*=\s*\{?(\d+)", entry)[1]
-        found[key] = f"{listed} ({year})".replace("{", "").replace("}", "")
+        found[key] = listed.replace("{", "").replace("}", ""), year
     return found
 
 
