@@ -6,7 +6,7 @@ Notation, as in the book: S is the set of positions that are averaged over, m = 
 import torch
 from torch import Tensor
 
-__all__ = ["accumulation_dtype", "centre", "moments", "update_running"]
+__all__ = ["accumulation_dtype", "centre", "merge", "moments", "update_running"]
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -74,3 +74,25 @@ def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> 
     """
     with torch.no_grad():
         running.copy_((1 - momentum) * running + momentum * batch.detach().to(running.dtype))
+
+
+def merge(
+    count_a: int, mean_a: Tensor, var_a: Tensor, count_b: int, mean_b: Tensor, var_b: Tensor
+) -> tuple[int, Tensor, Tensor]:
+    """Mean and biased variance of two disjoint index sets taken together.
+
+        m = m_a + m_b,        δ = mean_b − mean_a
+        mean = mean_a + δ·m_b/m
+        var = (m_a·var_a + m_b·var_b)/m + δ²·m_a·m_b/m²
+
+    Args:
+        count_a, count_b: m_a and m_b, at least 0, not both.
+        mean_a, var_a, mean_b, var_b: of each set; broadcast.
+
+    Source: Chan, Golub and LeVeque (1983), section 2 (pairwise merging).
+    """
+    count = count_a + count_b
+    delta = mean_b - mean_a
+    mean = mean_a + delta * (count_b / count)
+    within = (var_a * count_a + var_b * count_b) / count
+    return count, mean, within + delta.square() * (count_a * count_b / count**2)

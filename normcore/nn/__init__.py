@@ -1,18 +1,60 @@
-"""Layers with the names, arguments, buffers and state dicts of torch.nn: `from normcore import nn`."""
+"""Layers; with the names, arguments, buffers and state dicts of torch.nn where it has them."""
 
 from normcore.nn.batch import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from normcore.nn.batch_variants import GhostBatchNorm, MeanOnlyBatchNorm, VirtualBatchNorm
+from normcore.nn.conditional import AdaptiveInstanceNorm, AdaptiveLayerNorm, ConditionalBatchNorm
+from normcore.nn.decorrelated import DecorrelatedBatchNorm
 from normcore.nn.group import GroupNorm
 from normcore.nn.instance import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
-from normcore.nn.layer import LayerNorm, RMSNorm
+from normcore.nn.layer import DynamicTanh, LayerNorm, PartialRMSNorm, QKNorm, RMSNorm, ScaleNorm
+from normcore.nn.mixed import BatchInstanceNorm, SwitchableNorm
+from normcore.nn.recurrent import BatchNormGRU, BatchNormLSTM, LayerNormGRU, LayerNormLSTM, StepBatchNorm
+from normcore.nn.renorm import BatchRenorm
+from normcore.nn.residual import DeepNorm, PostNorm, PreNorm, SandwichNorm, SkipInit
+from normcore.nn.response import EvoNormB0, EvoNormS0, FilterResponseNorm, LocalResponseNorm
+from normcore.nn.sync import SyncBatchNorm
+from normcore.nn.weight import spectral_norm, weight_norm, weight_standardization
 
 __all__ = [
+    "AdaptiveInstanceNorm",
+    "AdaptiveLayerNorm",
+    "BatchInstanceNorm",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "BatchNormGRU",
+    "BatchNormLSTM",
+    "BatchRenorm",
+    "ConditionalBatchNorm",
+    "DecorrelatedBatchNorm",
+    "DeepNorm",
+    "DynamicTanh",
+    "EvoNormB0",
+    "EvoNormS0",
+    "FilterResponseNorm",
+    "GhostBatchNorm",
     "GroupNorm",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
     "LayerNorm",
+    "LayerNormGRU",
+    "LayerNormLSTM",
+    "LocalResponseNorm",
+    "MeanOnlyBatchNorm",
+    "PartialRMSNorm",
+    "PostNorm",
+    "PreNorm",
+    "QKNorm",
     "RMSNorm",
+    "SandwichNorm",
+    "ScaleNorm",
+    "SkipInit",
+    "StepBatchNorm",
+    "SwitchableNorm",
+    "SyncBatchNorm",
+    "VirtualBatchNorm",
+    "spectral_norm",
+    "weight_norm",
+    "weight_standardization",
 ]

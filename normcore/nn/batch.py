@@ -46,19 +46,25 @@ class BatchNorm(RunningNorm):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, device, dtype)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def _check_dim(self, input: Tensor) -> None:
         if input.dim() not in self._dims:
             expected = " or ".join(f"{d}D" for d in self._dims)
             raise ValueError(
                 f"{type(self).__name__}: expected {expected} input, "
                 f"but got {input.dim()}D input of shape {tuple(input.shape)}"
             )
+
+    def _count_batch(self) -> float | Tensor:
+        """Count one more batch; the weight that it has in the running averages."""
+        self.num_batches_tracked.add_(1)
+        if self.momentum is None:
+            return 1.0 / self.num_batches_tracked.to(self.running_mean.dtype)
+        return self.momentum
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_dim(input)
         updates = self.training and self.track_running_stats
-        momentum = self.momentum
-        if updates:
-            self.num_batches_tracked.add_(1)
-            if momentum is None:
-                momentum = 1.0 / self.num_batches_tracked.to(self.running_mean.dtype)
+        momentum = self._count_batch() if updates else 0.0
         batch_statistics = self.training or self.running_mean is None
         keeps = updates or not batch_statistics
         return F.batch_norm(
@@ -68,7 +74,7 @@ class BatchNorm(RunningNorm):
             self.weight,
             self.bias,
             batch_statistics,
-            0.0 if momentum is None else momentum,
+            momentum,
             self.eps,
         )
 

@@ -1,14 +1,15 @@
-"""Layer normalization and its form without the mean: statistics of one example's last dimensions."""
+"""Layer normalization and its relatives: statistics of one example's last dimensions."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
 
-__all__ = ["LayerNorm", "RMSNorm"]
+__all__ = ["DynamicTanh", "LayerNorm", "PartialRMSNorm", "QKNorm", "RMSNorm", "ScaleNorm"]
 
 
 class LayerNorm(Module):
@@ -95,6 +96,110 @@ class RMSNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class PartialRMSNorm(RMSNorm):
+    """RMS norm whose root mean square is estimated from the first ⌈fraction·m⌉ entries.
+
+    Args:
+        normalized_shape, eps, elementwise_affine: as RMSNorm.
+        fraction: above 0, at most 1.
+
+    Source: Zhang and Sennrich (2019), section 3.2 (pRMSNorm).
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        fraction: float,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device=None,
+        dtype=None,
+    ) -> None:
+        super().__init__(normalized_shape, eps, elementwise_affine, device, dtype)
+        self.fraction = fraction
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.partial_rms_norm(input, self.normalized_shape, self.fraction, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, fraction={self.fraction}"
+
+
+class ScaleNorm(Module):
+    """y = g · x / max(‖x‖, ε), one learned length g, which starts at √C.
+
+    Args:
+        features: C, the size of the last dimension.
+        eps: ε.
+
+    Source: Nguyen and Salazar (2019), equation 5.
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5, device=None, dtype=None) -> None:
+        super().__init__()
+        self.features = features
+        self.eps = eps
+        self.scale = Parameter(torch.tensor(features**0.5, device=device, dtype=dtype))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.scale_norm(input, self.scale, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.features}, eps={self.eps}"
+
+
+class DynamicTanh(Module):
+    """y = γ ⊙ tanh(α x) + β: a norm's squashing without its statistics.
+
+    Args:
+        features: C, the size of the last dimension.
+        alpha: what α starts at.
+
+    Source: Zhu, Chen, He, LeCun and Liu (2025), equation 1.
+    """
+
+    def __init__(self, features: int, alpha: float = 0.5, device=None, dtype=None) -> None:
+        super().__init__()
+        self.features = features
+        self.alpha = Parameter(torch.tensor(alpha, device=device, dtype=dtype))
+        register_affine(self, (features,), True, True, device, dtype)
+        reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dynamic_tanh(input, self.alpha, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.features}"
+
+
+class QKNorm(Module):
+    """Queries and keys of length 1, and one learned scale for their products.
+
+        q̂ = g · q / ‖q‖,    k̂ = k / ‖k‖,    so that q̂ · k̂ = g · cos(q, k)
+
+    Use them in attention with scale 1. ‖·‖ is over the last dimension, one head.
+
+    Args:
+        scale: what g starts at. The paper takes log₂(L² − L), L the 97.5th percentile of the lengths of
+            the training sequences.
+        eps: the smallest length that is divided by.
+
+    Source: Henry, Dachapally, Pawar and Chen (2020), section 3.
+    """
+
+    def __init__(self, scale: float, eps: float = 1e-6, device=None, dtype=None) -> None:
+        super().__init__()
+        self.eps = eps
+        self.scale = Parameter(torch.tensor(scale, device=device, dtype=dtype))
+
+    def forward(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        one = torch.ones((), device=key.device, dtype=self.scale.dtype)
+        return F.scale_norm(query, self.scale, self.eps), F.scale_norm(key, one, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"eps={self.eps}"
 
 
 def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:

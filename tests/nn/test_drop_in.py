@@ -67,7 +67,11 @@ def test_copies_and_pickles_compute_the_same(case):
     assert torch.equal(pickle.loads(pickle.dumps(ours))(x), expected)
 
 
-@pytest.mark.parametrize("name", nn.__all__)
+DROP_IN = [f"{family}Norm{n}d" for family in ("Batch", "Instance") for n in (1, 2, 3)]
+DROP_IN += ["GroupNorm", "LayerNorm", "RMSNorm"]
+
+
+@pytest.mark.parametrize("name", DROP_IN)
 def test_constructor_takes_torchs_arguments_with_torchs_defaults(name):
     ours = inspect.signature(getattr(nn, name)).parameters.values()
     theirs = inspect.signature(getattr(torch.nn, name)).parameters.values()

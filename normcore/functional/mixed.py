@@ -1,0 +1,141 @@
+"""Several index sets at once, with learned proportions; and statistics taken from elsewhere."""
+
+import torch
+from torch import Tensor
+
+from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
+from normcore.functional.normalize import (
+    normalize_with,
+    normalize_with_statistics,
+    per_channel,
+    scale_and_shift,
+)
+from normcore.statistics import moments, update_running
+
+
+def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:
+    """AdaIN: instance norm of the content, scaled and shifted by the style's own statistics.
+
+        y_nc… = σ_nc(s) · (x_nc… − μ_nc(x)) / σ_nc(x) + μ_nc(s),        σ = √(var + ε)
+
+    Args:
+        content: x, (N, C, *).
+        style: s, (N, C, *), with any positions of its own.
+        eps: ε.
+
+    Raises:
+        ValueError: content and style that differ in N or C.
+
+    Source: Huang and Belongie (2017), equation 8.
+    """
+    check_floating(content)
+    if content.shape[:2] != style.shape[:2]:
+        raise ValueError(
+            f"adaptive_instance_norm: content and style must agree in (N, C), but they are "
+            f"{shape_of(content)} and {shape_of(style)}"
+        )
+    mean, var = moments(style, tuple(range(2, style.dim())))
+    trailing = (1,) * (content.dim() - 2)
+    gamma, beta = (s.reshape(*s.shape, *trailing) for s in (torch.sqrt(var + eps), mean))
+    y, _, _ = normalize_with_statistics(content, tuple(range(2, content.dim())), gamma, beta, eps)
+    return y
+
+
+def batch_instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    gate: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch-instance norm: a gate a channel between batch norm and instance norm.
+
+        y = (ρ_c · x̂_batch + (1 − ρ_c) · x̂_instance) · γ_c + β_c,        0 ≤ ρ_c ≤ 1
+
+    Args:
+        input: (N, C, *).
+        running_mean, running_var: (C,), for the batch's part, as `batch_norm`.
+        gate: ρ, (C,).
+        weight, bias: γ and β, (C,), or None.
+        training, momentum, eps: as `batch_norm`.
+
+    Source: Nam and Kim (2018), equation 4.
+    """
+    check_floating(input)
+    check_channels("batch_instance_norm", input.shape[1], input, running_mean, running_var, gate, None)
+    check_channels("batch_instance_norm", input.shape[1], input, None, None, weight, bias)
+    check_running("batch_instance_norm", running_mean, running_var, training, "training=False")
+    space = tuple(range(2, input.dim()))
+    if training:
+        by_batch, mean, var = normalize_with_statistics(input, (0, *space), None, None, eps)
+        if running_mean is not None:
+            count = input.numel() // input.shape[1]
+            update_running(running_mean, mean.flatten(), momentum)
+            update_running(running_var, var.flatten() * (count / (count - 1)), momentum)
+    else:
+        by_batch = normalize_with(input, running_mean, running_var, None, None, eps)
+    by_instance, _, _ = normalize_with_statistics(input, space, None, None, eps)
+    rho = per_channel(gate, input)
+    y = rho * by_batch + (1 - rho) * by_instance
+    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+
+
+def switchable_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean_weight: Tensor,
+    var_weight: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Switchable norm: a learned average of the means, and one of the variances, of three index sets.
+
+        μ = Σ_k w_k μ_k,   σ² = Σ_k w′_k σ²_k,   k ∈ {instance, layer, batch}
+        w = softmax(mean_weight),   w′ = softmax(var_weight)
+        y = (x − μ) / √(σ² + ε) · γ_c + β_c
+
+    All variances are biased, the instance's too: a map of one pixel has variance 0, where the unbiased
+    one would be 0/0. The running averages hold the batch's mean and (biased) variance.
+
+    Args:
+        input: (N, C, *).
+        running_mean, running_var: (C,), for the batch's part; both None uses the batch in training only.
+        mean_weight, var_weight: (3,), in the order instance, layer, batch.
+        weight, bias: γ and β, (C,), or None.
+        training, momentum, eps: as `batch_norm`.
+
+    Raises:
+        ValueError: mean_weight or var_weight that is not (3,).
+
+    Source: Luo, Ren, Peng, Zhang and Li (2018), equations 3 to 5.
+    """
+    check_floating(input)
+    check_channels("switchable_norm", input.shape[1], input, running_mean, running_var, weight, bias)
+    check_running("switchable_norm", running_mean, running_var, training, "training=False")
+    for name, given in {"mean_weight": mean_weight, "var_weight": var_weight}.items():
+        if given.shape != (3,):
+            raise ValueError(
+                f"switchable_norm: {name} must have shape (3,), for instance, layer and batch, "
+                f"but it is {shape_of(given)}"
+            )
+    space = tuple(range(2, input.dim()))
+    sets = {"instance": space, "layer": (1, *space), "batch": (0, *space)}
+    means, variances = zip(*(moments(input, dim, keepdim=True) for dim in sets.values()), strict=True)
+    if not training:
+        batch = [per_channel(s, input).to(means[0].dtype) for s in (running_mean, running_var)]
+        means, variances = (*means[:2], batch[0]), (*variances[:2], batch[1])
+    elif running_mean is not None:
+        update_running(running_mean, means[2].flatten(), momentum)
+        update_running(running_var, variances[2].flatten(), momentum)
+    mean = sum(w * m for w, m in zip(mean_weight.softmax(0), means, strict=True))
+    var = sum(w * v for w, v in zip(var_weight.softmax(0), variances, strict=True))
+    y = (input.to(mean.dtype) - mean) * torch.rsqrt(var + eps)
+    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)

@@ -1,0 +1,155 @@
+"""Normalization by response: no mean is subtracted, or the divisor is part of the activation."""
+
+import torch
+from torch import Tensor
+
+from normcore.functional._checks import check_channels, check_floating, shape_of
+from normcore.functional.normalize import per_channel, scale_and_shift
+from normcore.statistics import accumulation_dtype, moments, update_running
+
+
+def filter_response_norm(
+    input: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    threshold: Tensor | None = None,
+    eps: float = 1e-6,
+) -> Tensor:
+    """Filter response norm, with its thresholded linear unit.
+
+        y_nc… = max(x_nc… / √(ν²_nc + ε) · γ_c + β_c, τ_c),        ν²_nc = mean of x² over the positions
+
+    Args:
+        input: (N, C, *).
+        weight, bias, threshold: γ, β and τ, (C,), or None; without τ there is no maximum.
+        eps: ε.
+
+    Source: Singh and Krishnan (2020), equations 1 to 4.
+    """
+    check_floating(input)
+    check_channels("filter_response_norm", input.shape[1], input, None, None, weight, bias)
+    check_channels("filter_response_norm", input.shape[1], input, None, None, threshold, None)
+    x = input.to(accumulation_dtype(input.dtype))
+    square = x.square().mean(tuple(range(2, input.dim())), keepdim=True)
+    y = scale_and_shift(
+        x * torch.rsqrt(square + eps), per_channel(weight, input), per_channel(bias, input), x.dtype
+    )
+    return (y if threshold is None else torch.maximum(y, per_channel(threshold, input))).to(input.dtype)
+
+
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """Local response norm: divided by the squares of neighbouring channels at the same position.
+
+        y_c = x_c / (k + (α/n) Σ_{c′ ∈ N(c)} x_c′²)^β
+
+    N(c) is the n = `size` channels from c − ⌊n/2⌋ on; those outside count as 0.
+
+    Args:
+        input: (N, C, *), at least three dimensions.
+        size: n.
+        alpha, beta, k: as in the formula.
+
+    Raises:
+        ValueError: size below 1, or fewer than three dimensions.
+
+    Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3; α over n as in torch.nn.
+    """
+    check_floating(input)
+    if size < 1:
+        raise ValueError(f"local_response_norm: size must be at least 1, but got {size}")
+    if input.dim() < 3:
+        raise ValueError(f"local_response_norm: input must be (N, C, *), but got {shape_of(input)}")
+    x = input.to(accumulation_dtype(input.dtype))
+    channels_last = x.square().movedim(1, -1)
+    padded = torch.nn.functional.pad(channels_last, (size // 2, (size - 1) // 2))
+    sums = padded.unfold(-1, size, 1).sum(-1).movedim(-1, 1)
+    return (x / (k + alpha / size * sums).pow(beta)).to(input.dtype)
+
+
+def evonorm_s0(
+    input: Tensor,
+    num_groups: int,
+    v: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """EvoNorm-S0: a swish divided by the deviation of its group; an activation and its norm in one.
+
+        y = x · sigmoid(v_c x) / √(var_ng + ε) · γ_c + β_c
+
+    Args:
+        input: (N, C, *).
+        num_groups: G, a divisor of C.
+        v: (C,).
+        weight, bias: γ and β, (C,), or None.
+        eps: ε.
+
+    Raises:
+        ValueError: C not divisible by num_groups.
+
+    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    """
+    check_floating(input)
+    channels = input.shape[1]
+    check_channels("evonorm_s0", channels, input, None, None, weight, bias)
+    check_channels("evonorm_s0", channels, input, None, None, v, None)
+    if num_groups < 1 or channels % num_groups:
+        raise ValueError(
+            f"evonorm_s0: the number of channels must be divisible by num_groups={num_groups}, "
+            f"but input {shape_of(input)} has {channels}"
+        )
+    x = input.to(accumulation_dtype(input.dtype))
+    grouped = x.unflatten(1, (num_groups, channels // num_groups))
+    _, var = moments(grouped, tuple(range(2, grouped.dim())), keepdim=True)
+    numerator = (x * torch.sigmoid(per_channel(v, input) * x)).view(grouped.shape)
+    y = (numerator * torch.rsqrt(var + eps)).view(input.shape)
+    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+
+
+def evonorm_b0(
+    input: Tensor,
+    running_var: Tensor | None,
+    v: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """EvoNorm-B0: divided by the larger of the batch's deviation and a line through the instance's.
+
+        y = x / max(√(var_batch,c + ε), v_c x + √(var_instance,nc + ε)) · γ_c + β_c
+
+    Args:
+        input: (N, C, *).
+        running_var: (C,), of the batch's unbiased variance; None in training only.
+        v: (C,).
+        weight, bias: γ and β, (C,), or None.
+        training, momentum, eps: as `batch_norm`.
+
+    Raises:
+        RuntimeError: evaluation without running_var.
+
+    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    """
+    check_floating(input)
+    check_channels("evonorm_b0", input.shape[1], input, None, running_var, weight, bias)
+    check_channels("evonorm_b0", input.shape[1], input, None, None, v, None)
+    x = input.to(accumulation_dtype(input.dtype))
+    space = tuple(range(2, input.dim()))
+    if training:
+        _, batch_var = moments(x, (0, *space), keepdim=True)
+        if running_var is not None:
+            count = input.numel() // input.shape[1]
+            update_running(running_var, batch_var.flatten() * (count / (count - 1)), momentum)
+    elif running_var is None:
+        raise RuntimeError("evonorm_b0: running_var must be given with training=False")
+    else:
+        batch_var = per_channel(running_var, input).to(x.dtype)
+    _, instance_var = moments(x, space, keepdim=True)
+    line = per_channel(v, input) * x + torch.sqrt(instance_var + eps)
+    y = x / torch.maximum(torch.sqrt(batch_var + eps), line)
+    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)

@@ -1,0 +1,119 @@
+"""Batch norm over other sets of examples: parts of a batch, a reference batch; and its mean alone."""
+
+import torch
+from torch import Tensor
+
+from normcore import functional as F
+from normcore.nn._affine import register_affine, reset_affine
+from normcore.nn._running import RunningNorm
+
+__all__ = ["GhostBatchNorm", "MeanOnlyBatchNorm", "VirtualBatchNorm"]
+
+
+class GhostBatchNorm(RunningNorm):
+    """Batch norm of parts of the batch, each by its own statistics; evaluation as batch norm.
+
+    Args:
+        num_features: C.
+        virtual_batch_size: the largest size of a part.
+        eps, momentum, affine: as BatchNorm1d; momentum is a number.
+
+    Source: Hoffer, Hubara and Soudry (2017), Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        virtual_batch_size: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        device=None,
+        dtype=None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, True, affine, device, dtype)
+        self.virtual_batch_size = virtual_batch_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        return F.ghost_batch_norm(
+            input,
+            self.virtual_batch_size,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
+
+
+class VirtualBatchNorm(torch.nn.Module):
+    """Each example normalized with a reference batch, which stands at the head of every input.
+
+    Args:
+        num_features: C.
+        reference_size: examples at the head of the input that are the reference.
+        eps: ε.
+        affine: learn γ and β.
+
+    Raises:
+        ValueError: an input of fewer examples than reference_size.
+
+    Source: Salimans et al. (2016), "Improved Techniques for Training GANs", section 3.4.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        reference_size: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device=None,
+        dtype=None,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.reference_size = reference_size
+        self.eps = eps
+        register_affine(self, (num_features,), affine, affine, device, dtype)
+        reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.virtual_batch_norm(input, self.reference_size, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, reference_size={self.reference_size}, eps={self.eps}"
+
+
+class MeanOnlyBatchNorm(torch.nn.Module):
+    """y = x − μ_c + β_c: only the mean is removed; follows a weight-normalized layer.
+
+    Args:
+        num_features: C.
+        momentum: weight of the new value in the running mean.
+        bias: learn β.
+
+    Source: Salimans and Kingma (2016), section 4.
+    """
+
+    def __init__(
+        self, num_features: int, momentum: float = 0.1, bias: bool = True, device=None, dtype=None
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.momentum = momentum
+        register_affine(self, (num_features,), False, bias, device, dtype)
+        self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
+        reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.mean_only_batch_norm(input, self.running_mean, self.bias, self.training, self.momentum)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, momentum={self.momentum}, bias={self.bias is not None}"

@@ -1,0 +1,86 @@
+"""Batch renormalization: batch norm corrected towards its running averages."""
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from normcore import functional as F
+from normcore.nn._affine import register_affine, reset_affine
+
+__all__ = ["BatchRenorm", "renorm_limits"]
+
+
+def renorm_limits(step: int) -> tuple[float, float]:
+    """(r_max, d_max) at a step of training, as in the paper's experiments.
+
+    Batch norm (1, 0) for 5,000 steps; then r_max rises evenly to 3 at step 40,000, and d_max to 5 at
+    step 25,000.
+
+    Source: Ioffe (2017), section 4.1.
+    """
+    start = 5_000
+    r = min(max((step - start) / (40_000 - start), 0.0), 1.0)
+    d = min(max((step - start) / (25_000 - start), 0.0), 1.0)
+    return 1.0 + 2.0 * r, 5.0 * d
+
+
+class BatchRenorm(Module):
+    """y = ((x − μ_c) / σ_B · r + d) · γ_c + β_c, with r and d from the running averages, clipped.
+
+    Training and evaluation agree up to the clipping. The limits follow a schedule over the steps that
+    the layer has seen.
+
+    Args:
+        num_features: C.
+        eps: ε.
+        momentum: weight of the new value in the running averages.
+        limits: step → (r_max, d_max); the paper's schedule by default.
+        affine: learn γ and β.
+
+    Raises:
+        RuntimeError: input (N, C, *) whose C is not num_features.
+
+    Source: Ioffe (2017), Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-3,
+        momentum: float = 0.01,
+        limits=renorm_limits,
+        affine: bool = True,
+        device=None,
+        dtype=None,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.limits = limits
+        register_affine(self, (num_features,), affine, affine, device, dtype)
+        self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
+        self.register_buffer("running_std", torch.ones(num_features, device=device, dtype=dtype))
+        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long, device=device))
+        reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        r_max, d_max = 1.0, 0.0
+        if self.training:
+            r_max, d_max = self.limits(int(self.num_batches_tracked))
+            self.num_batches_tracked.add_(1)
+        return F.batch_renorm(
+            input,
+            self.running_mean,
+            self.running_std,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+            r_max,
+            d_max,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -1,0 +1,123 @@
+"""Layers that divide by a response: filter and local response norm, EvoNorm."""
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+
+from normcore import functional as F
+from normcore.nn._affine import register_affine, reset_affine
+
+__all__ = ["EvoNormB0", "EvoNormS0", "FilterResponseNorm", "LocalResponseNorm"]
+
+
+class FilterResponseNorm(Module):
+    """y = max(x / √(ν²_nc + ε) · γ_c + β_c, τ_c), ν² the mean of x² over the positions.
+
+    Args:
+        num_features: C.
+        eps: ε.
+        threshold: learn τ, which starts at 0, a ReLU; otherwise no maximum is taken.
+
+    Source: Singh and Krishnan (2020), equations 1 to 4.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-6, threshold: bool = True, device=None, dtype=None
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        register_affine(self, (num_features,), True, True, device, dtype)
+        tau = Parameter(torch.zeros(num_features, device=device, dtype=dtype)) if threshold else None
+        self.register_parameter("threshold", tau)
+        reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.filter_response_norm(input, self.weight, self.bias, self.threshold, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, threshold={self.threshold is not None}"
+
+
+class LocalResponseNorm(Module):
+    """y_c = x_c / (k + (α/n) Σ x_c′²)^β over the n neighbouring channels.
+
+    Args:
+        size: n.
+        alpha, beta, k: as in the formula.
+
+    Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3; α over n as in torch.nn.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class EvoNormS0(Module):
+    """y = x · sigmoid(v_c x) / √(var_ng + ε) · γ_c + β_c; norm and activation in one.
+
+    Args:
+        num_groups: G, a divisor of num_features.
+        num_features: C.
+        eps: ε.
+
+    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    """
+
+    def __init__(
+        self, num_groups: int, num_features: int, eps: float = 1e-5, device=None, dtype=None
+    ) -> None:
+        super().__init__()
+        self.num_groups = num_groups
+        self.num_features = num_features
+        self.eps = eps
+        register_affine(self, (num_features,), True, True, device, dtype)
+        self.v = Parameter(torch.ones(num_features, device=device, dtype=dtype))
+        reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.evonorm_s0(input, self.num_groups, self.v, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_features}, eps={self.eps}"
+
+
+class EvoNormB0(Module):
+    """y = x / max(√(var_batch + ε), v_c x + √(var_instance + ε)) · γ_c + β_c.
+
+    Args:
+        num_features: C.
+        eps: ε.
+        momentum: weight of the new value in the running variance.
+
+    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, device=None, dtype=None
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        register_affine(self, (num_features,), True, True, device, dtype)
+        self.v = Parameter(torch.ones(num_features, device=device, dtype=dtype))
+        self.register_buffer("running_var", torch.ones(num_features, device=device, dtype=dtype))
+        reset_affine(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        affine = (self.weight, self.bias)
+        return F.evonorm_b0(input, self.running_var, self.v, *affine, self.training, self.momentum, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

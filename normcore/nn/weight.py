@@ -1,0 +1,158 @@
+"""Normalized weights, as parametrizations: the layer is as it was, its weight is computed.
+
+layer = weight_norm(torch.nn.Linear(10, 20))
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.nn.utils import parametrize
+
+from normcore import functional as F
+from normcore.functional.weight import power_iteration
+
+__all__ = ["initialize_from_data", "spectral_norm", "weight_norm", "weight_standardization"]
+
+
+class _WeightNorm(Module):
+    """Parameters g = ‖w‖ (original0) and v = w (original1), as torch.nn.utils.parametrizations."""
+
+    def __init__(self, dim: int | None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, g: Tensor, v: Tensor) -> Tensor:
+        return F.weight_norm(v, g, self.dim)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        dims = None if self.dim is None else [d for d in range(weight.dim()) if d != self.dim % weight.dim()]
+        return torch.linalg.vector_norm(weight, dim=dims, keepdim=True), weight
+
+
+def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
+    """Give a parameter the form w_o = g_o · v_o / ‖v_o‖, with g and v learned in its place.
+
+    Args:
+        module: changed in place.
+        name: of the parameter.
+        dim: the dimension that keeps a length each; None for one length of the whole.
+
+    Returns:
+        module.
+
+    Source: Salimans and Kingma (2016), equation 2.
+    """
+    parametrize.register_parametrization(module, name, _WeightNorm(dim))
+    return module
+
+
+@torch.no_grad()
+def initialize_from_data(module: Module, input: Tensor) -> Tensor:
+    """Set g and the bias of a weight-normalized layer so that its output on a batch has mean 0, deviation 1.
+
+        t = v·x/‖v‖,        g ← 1/σ[t],        b ← −μ[t]/σ[t]
+
+    Args:
+        module: a linear or convolutional layer after `weight_norm` (dim 0), with a bias.
+        input: a batch for it.
+
+    Returns:
+        The layer's output on that batch, the input of the next layer to initialize.
+
+    Raises:
+        ValueError: a layer without `weight_norm` or without a bias.
+
+    Source: Salimans and Kingma (2016), section 3.
+    """
+    if not parametrize.is_parametrized(module, "weight") or module.bias is None:
+        raise ValueError("initialize_from_data needs a layer after weight_norm, with a bias")
+    lengths = module.parametrizations.weight.original0
+    lengths.fill_(1)
+    module.bias.zero_()
+    t = module(input)
+    # features stand last after a linear layer, second after a convolution
+    channel = t.dim() - 1 if isinstance(module, torch.nn.Linear) else 1
+    others = [d for d in range(t.dim()) if d != channel]
+    mean, std = t.mean(others), t.std(others, correction=0)
+    lengths.copy_((1 / std).view_as(lengths))
+    module.bias.copy_(-mean / std)
+    return module(input)
+
+
+class _WeightStandardization(Module):
+    def __init__(self, eps: float, gain: Parameter | None, scaled: bool) -> None:
+        super().__init__()
+        self.eps = eps
+        self.scaled = scaled
+        self.register_parameter("gain", gain)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return F.weight_standardization(weight, self.gain, self.eps, self.scaled)
+
+
+def weight_standardization(
+    module: Module, name: str = "weight", eps: float = 1e-5, gain: bool = False, scaled: bool = False
+) -> Module:
+    """Centre and scale each output's weights: ŵ_o = (w_o − μ_o)/√(σ²_o + ε) · gain_o.
+
+    Args:
+        module: changed in place.
+        name: of the parameter.
+        eps: ε.
+        gain: learn a gain an output, which starts at 1.
+        scaled: divide by √m besides, m the weights of an output (scaled weight standardization).
+
+    Returns:
+        module.
+
+    Source: Qiao et al. (2019), equation 2; scaled: Brock, De and Smith (2021), equation 1.
+    """
+    weight = getattr(module, name)
+    shape = (len(weight), *[1] * (weight.dim() - 1))
+    learned = Parameter(torch.ones(shape, device=weight.device, dtype=weight.dtype)) if gain else None
+    parametrize.register_parametrization(module, name, _WeightStandardization(eps, learned, scaled))
+    return module
+
+
+class _SpectralNorm(Module):
+    def __init__(self, weight: Tensor, steps: int, eps: float) -> None:
+        super().__init__()
+        self.steps = steps
+        self.eps = eps
+        matrix = weight.detach().flatten(1)
+        u, v = (torch.randn(n, device=matrix.device, dtype=matrix.dtype) for n in matrix.shape)
+        normalize = torch.nn.functional.normalize
+        u, v = power_iteration(weight, normalize(u, dim=0), normalize(v, dim=0), 15, eps)
+        self.register_buffer("_u", u)
+        self.register_buffer("_v", v)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if self.training:
+            u, v = power_iteration(weight, self._u, self._v, self.steps, self.eps)
+            self._u.copy_(u)
+            self._v.copy_(v)
+        # copies, so that a second forward before backward does not change what the first one saved
+        return F.spectral_norm(weight, self._u.clone(), self._v.clone())
+
+
+def spectral_norm(
+    module: Module, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12
+) -> Module:
+    """Divide a parameter, taken as the matrix (out, in·*), by its largest singular value.
+
+    The singular vectors are estimated by power iteration, which goes on at each forward in training.
+
+    Args:
+        module: changed in place.
+        name: of the parameter.
+        n_power_iterations: at each forward.
+        eps: the smallest length that is divided by.
+
+    Returns:
+        module.
+
+    Source: Miyato, Kataoka, Koyama and Yoshida (2018), Algorithm 1.
+    """
+    weight = getattr(module, name)
+    parametrize.register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, eps))
+    return module
