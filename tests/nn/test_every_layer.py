@@ -1,0 +1,161 @@
+"""What every layer owes its user: gradients to second order, dtypes, layouts, copies, state dicts, one graph."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from normcore import nn
+from tests.layers import random_input, randomize
+
+IMAGE = (4, 4, 3, 3)
+TABLE = (6, 4)
+# name → (make, input shape); GPU, autocast and torch.nn's own layers are in test_edges.py
+LAYERS = {
+    "BatchInstanceNorm": (lambda: nn.BatchInstanceNorm(4), IMAGE),
+    "BatchNorm1d": (lambda: nn.BatchNorm1d(4), TABLE),
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(4), IMAGE),
+    "BatchNorm3d": (lambda: nn.BatchNorm3d(4), (2, 4, 2, 2, 2)),
+    "BatchRenorm": (lambda: nn.BatchRenorm(4, limits=lambda step: (3.0, 5.0)), IMAGE),
+    "DecorrelatedBatchNorm": (lambda: nn.DecorrelatedBatchNorm(4), IMAGE),
+    "DecorrelatedBatchNorm, Newton": (lambda: nn.DecorrelatedBatchNorm(4, 2, newton_steps=5), IMAGE),
+    "DynamicTanh": (lambda: nn.DynamicTanh(4), TABLE),
+    "EvoNormB0": (lambda: nn.EvoNormB0(4), IMAGE),
+    "EvoNormS0": (lambda: nn.EvoNormS0(2, 4), IMAGE),
+    "FilterResponseNorm": (lambda: nn.FilterResponseNorm(4), IMAGE),
+    "GhostBatchNorm": (lambda: nn.GhostBatchNorm(4, 2), IMAGE),
+    "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGE),
+    "InstanceNorm1d": (lambda: nn.InstanceNorm1d(4, affine=True), (3, 4, 5)),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(4, affine=True), IMAGE),
+    "InstanceNorm3d": (lambda: nn.InstanceNorm3d(4, affine=True), (2, 4, 2, 2, 2)),
+    "LayerNorm": (lambda: nn.LayerNorm(4), TABLE),
+    "LocalResponseNorm": (lambda: nn.LocalResponseNorm(3, alpha=0.5), IMAGE),
+    "MeanOnlyBatchNorm": (lambda: nn.MeanOnlyBatchNorm(4), IMAGE),
+    "PartialRMSNorm": (lambda: nn.PartialRMSNorm(4, 0.5), TABLE),
+    "RMSNorm": (lambda: nn.RMSNorm(4), TABLE),
+    "ScaleNorm": (lambda: nn.ScaleNorm(4), TABLE),
+    "SwitchableNorm": (lambda: nn.SwitchableNorm(4), IMAGE),
+    "SyncBatchNorm": (lambda: nn.SyncBatchNorm(4), IMAGE),
+    "VirtualBatchNorm": (lambda: nn.VirtualBatchNorm(4, 2), IMAGE),
+}
+every = pytest.mark.parametrize("name", LAYERS)
+
+
+def build(name, dtype=torch.float64, training=True):
+    make, shape = LAYERS[name]
+    layer = make().to(dtype)
+    randomize(layer)
+    if hasattr(layer, "running_std"):
+        layer.running_std.abs_().add_(0.5)
+    if hasattr(layer, "running_whitening"):
+        layer.running_whitening.copy_(torch.eye(layer.running_whitening.shape[-1]))
+    return layer.train(training), random_input(shape, dtype)
+
+
+def test_every_layer_is_here():
+    elsewhere = {
+        "QKNorm",
+        "StepBatchNorm",
+        "AdaptiveInstanceNorm",
+        "AdaptiveLayerNorm",
+        "ConditionalBatchNorm",
+    }
+    elsewhere |= {f"{n}Norm" for n in ("Pre", "Post", "Sandwich", "Deep")} | {"SkipInit"}
+    elsewhere |= {f"{n}Norm{cell}" for n in ("Batch", "Layer") for cell in ("LSTM", "GRU")}
+    layers = {n for n in nn.__all__ if isinstance(getattr(nn, n), type)}
+    assert layers == {n.partition(",")[0] for n in LAYERS} | elsewhere
+
+
+@every
+@pytest.mark.parametrize("training", [True, False])
+def test_gradcheck_and_gradgradcheck(name, training):
+    layer, x = build(name, training=training)
+    x = x[:3].clone().requires_grad_()
+    if training and hasattr(layer, "limits"):
+        # r and d are constants in the backward pass, so the numerical gradient is another one
+        layer.limits = lambda step: (1.0, 0.0)
+
+    def function(x):
+        return copy.deepcopy(layer)(x)  # running averages must not move between evaluations
+
+    assert torch.autograd.gradcheck(function, x)
+    assert torch.autograd.gradgradcheck(function, x)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(name, dtype):
+    layer, x = build(name, torch.float32)
+    exact = copy.deepcopy(layer).double()
+    y = layer(x.to(dtype))
+    assert y.dtype == dtype
+    expected = exact(x.to(dtype).double())
+    # one rounding of the result, and what float32 leaves
+    error = (y.double() - expected).abs().max()
+    assert error <= torch.finfo(dtype).eps * expected.abs().max() + 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name, (_, shape) in LAYERS.items() if len(shape) == 4])
+def test_channels_last_is_kept(name):
+    layer, x = build(name, training=False)
+    y = layer(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(y, layer(x))
+    if name.partition(",")[0] not in (
+        "DecorrelatedBatchNorm",
+        "LocalResponseNorm",
+        "PartialRMSNorm",
+        "VirtualBatchNorm",
+    ):
+        assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@every
+def test_strided_inputs(name):
+    layer, x = build(name, training=False)
+    wide = torch.stack([x, -x], -1)[..., 0]
+    assert not wide.is_contiguous()
+    torch.testing.assert_close(layer(wide), layer(x))
+
+
+@every
+def test_copies_pickles_and_state_dicts(name):
+    layer, x = build(name, training=False)
+    expected = layer(x)
+    assert torch.equal(copy.deepcopy(layer)(x), expected)
+    if not hasattr(layer, "limits"):  # a lambda of this file
+        assert torch.equal(pickle.loads(pickle.dumps(layer))(x), expected)
+    other = LAYERS[name][0]().double().eval()
+    other.load_state_dict(layer.state_dict(), strict=True)
+    assert torch.equal(other(x), expected)
+
+
+@every
+@pytest.mark.parametrize("training", [True, False])
+def test_one_graph(name, training):
+    if training and name == "BatchRenorm":
+        pytest.skip("the schedule reads the number of batches as a Python number")
+    layer, x = build(name, torch.float32, training)
+    expected = copy.deepcopy(layer)(x)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@every
+def test_meta_device(name):
+    layer, x = build(name, torch.float32, training=False)
+    assert layer.to("meta")(x.to("meta")).shape == x.shape
+
+
+@every
+def test_integers_are_refused(name):
+    layer, x = build(name)
+    with pytest.raises(NotImplementedError, match="floating point"):
+        layer(x.long())
+
+
+@every
+def test_repr_names_the_sizes(name):
+    layer, _ = build(name)
+    if list(layer.parameters()):
+        assert "4" in repr(layer)
