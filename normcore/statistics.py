@@ -6,7 +6,7 @@ Notation, as in the book: S is the set of positions that are averaged over, m = 
 import torch
 from torch import Tensor
 
-__all__ = ["accumulation_dtype", "centre", "merge", "moments", "update_running"]
+__all__ = ["accumulation_dtype", "centre", "merge", "moments", "update_running", "update_running_moments"]
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -74,6 +74,41 @@ def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> 
     """
     with torch.no_grad():
         running.copy_((1 - momentum) * running + momentum * batch.detach().to(running.dtype))
+
+
+def update_running_moments(
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    count: int,
+    momentum: float | Tensor,
+) -> None:
+    """Move running averages towards a batch's mean and unbiased variance, var·m/(m − 1).
+
+    An empty batch moves nothing.
+
+    Args:
+        running_mean, running_var: changed in place; None is passed over.
+        mean, var: of the batch, var biased; in any shape with as many entries.
+        count: m, the values in each statistic.
+        momentum: weight of the new value.
+
+    Raises:
+        ValueError: a running variance to be updated from one value.
+
+    Source: Ioffe and Szegedy (2015), Algorithm 2.
+    """
+    if count == 0:
+        return
+    if running_mean is not None:
+        update_running(running_mean, mean.view_as(running_mean), momentum)
+    if running_var is not None:
+        if count == 1:
+            raise ValueError(
+                "expected more than 1 value per channel when training, got one: it has no variance"
+            )
+        update_running(running_var, var.view_as(running_var) * (count / (count - 1)), momentum)
 
 
 def merge(

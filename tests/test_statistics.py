@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normcore.statistics import centre, moments, update_running
+from normcore.statistics import centre, merge, moments, update_running
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.data())
@@ -64,3 +64,24 @@ def test_update_running_is_in_place_and_outside_the_graph():
     update_running(running, batch, 0.25)
     assert same is running and not running.requires_grad
     assert running.tolist() == [2.0, 1.0]
+
+
+@given(st.integers(0, 6), st.integers(1, 6), st.integers(0, 10**6))
+def test_merged_moments_are_those_of_the_union(n, m, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(3, 2, (n, 4)), rng.normal(-1, 5, (m, 4))
+    mean_a, var_a = (torch.zeros(4).double(),) * 2 if n == 0 else moments(torch.from_numpy(a), 0)
+    mean_b, var_b = moments(torch.from_numpy(b), 0)
+    count, mean, var = merge(n, mean_a, var_a, m, mean_b, var_b)
+    union = np.concatenate([a, b])
+    assert count == n + m
+    np.testing.assert_allclose(mean, union.mean(0), atol=1e-12)
+    np.testing.assert_allclose(var, union.var(0), atol=1e-12)
+
+
+def test_merging_many_parts_at_a_large_mean_loses_nothing():
+    x = np.random.default_rng(0).normal(1e6, 1, (1000, 3))
+    total = (0, torch.zeros(3).double(), torch.zeros(3).double())
+    for part in np.array_split(x, 37):
+        total = merge(*total, len(part), *moments(torch.from_numpy(part), 0))
+    np.testing.assert_allclose(total[2], x.var(0), rtol=1e-9)

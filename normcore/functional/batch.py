@@ -10,7 +10,14 @@ from normcore.functional.normalize import (
     per_channel,
     scale_and_shift,
 )
-from normcore.statistics import accumulation_dtype, centre, merge, moments, update_running
+from normcore.statistics import (
+    accumulation_dtype,
+    centre,
+    merge,
+    moments,
+    update_running,
+    update_running_moments,
+)
 
 
 def batch_norm(
@@ -69,9 +76,7 @@ def batch_norm(
     y, mean, var = normalize_with_statistics(
         input, dim, per_channel(weight, input), per_channel(bias, input), eps
     )
-    if running_mean is not None and count > 0:
-        update_running(running_mean, mean.flatten(), momentum)
-        update_running(running_var, var.flatten() * (count / (count - 1)), momentum)
+    update_running_moments(running_mean, running_var, mean, var, count, momentum)
     return y
 
 
@@ -129,8 +134,9 @@ def batch_renorm(
     r = (std / run_std).clamp(1 / r_max, r_max).detach()
     d = ((mean - run_mean) / run_std).clamp(-d_max, d_max).detach()
     y = centred / std * r + d
-    update_running(running_mean, mean.flatten(), momentum)
-    update_running(running_std, std.flatten(), momentum)
+    if input.numel():
+        update_running(running_mean, mean.flatten(), momentum)
+        update_running(running_std, std.flatten(), momentum)
     return scale_and_shift(y, gamma, beta, input.dtype)
 
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_eps, check_floating, check_running, shape_of
 from normcore.functional.normalize import normalize_with, normalize_with_statistics, per_channel
-from normcore.statistics import update_running
+from normcore.statistics import update_running_moments
 
 
 def group_norm(
@@ -108,9 +108,9 @@ def instance_norm(
     y, mean, var = normalize_with_statistics(
         input, dim, per_channel(weight, input), per_channel(bias, input), eps
     )
-    if running_mean is not None and input.numel() > 0:
-        update_running(running_mean, mean.flatten(1).mean(0), momentum)
-        update_running(running_var, var.flatten(1).mean(0) * (count / (count - 1)), momentum)
+    if input.numel():
+        mean, var = mean.mean(0), var.mean(0)
+        update_running_moments(running_mean, running_var, mean, var, count, momentum)
     return y
 
 

@@ -10,7 +10,7 @@ from normcore.functional.normalize import (
     per_channel,
     scale_and_shift,
 )
-from normcore.statistics import moments, update_running
+from normcore.statistics import moments, update_running, update_running_moments
 
 
 def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:
@@ -72,10 +72,8 @@ def batch_instance_norm(
     space = tuple(range(2, input.dim()))
     if training:
         by_batch, mean, var = normalize_with_statistics(input, (0, *space), None, None, eps)
-        if running_mean is not None:
-            count = input.numel() // input.shape[1]
-            update_running(running_mean, mean.flatten(), momentum)
-            update_running(running_var, var.flatten() * (count / (count - 1)), momentum)
+        count = input.numel() // input.shape[1]
+        update_running_moments(running_mean, running_var, mean, var, count, momentum)
     else:
         by_batch = normalize_with(input, running_mean, running_var, None, None, eps)
     by_instance, _, _ = normalize_with_statistics(input, space, None, None, eps)
@@ -132,7 +130,7 @@ def switchable_norm(
     if not training:
         batch = [per_channel(s, input).to(means[0].dtype) for s in (running_mean, running_var)]
         means, variances = (*means[:2], batch[0]), (*variances[:2], batch[1])
-    elif running_mean is not None:
+    elif running_mean is not None and input.numel():
         update_running(running_mean, means[2].flatten(), momentum)
         update_running(running_var, variances[2].flatten(), momentum)
     mean = sum(w * m for w, m in zip(mean_weight.softmax(0), means, strict=True))

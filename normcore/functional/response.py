@@ -5,7 +5,7 @@ from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, shape_of
 from normcore.functional.normalize import per_channel, scale_and_shift
-from normcore.statistics import accumulation_dtype, moments, update_running
+from normcore.statistics import accumulation_dtype, moments, update_running_moments
 
 
 def filter_response_norm(
@@ -142,9 +142,8 @@ def evonorm_b0(
     space = tuple(range(2, input.dim()))
     if training:
         _, batch_var = moments(x, (0, *space), keepdim=True)
-        if running_var is not None:
-            count = input.numel() // input.shape[1]
-            update_running(running_var, batch_var.flatten() * (count / (count - 1)), momentum)
+        count = input.numel() // input.shape[1]
+        update_running_moments(None, running_var, batch_var, batch_var, count, momentum)
     elif running_var is None:
         raise RuntimeError("evonorm_b0: running_var must be given with training=False")
     else:

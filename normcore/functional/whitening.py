@@ -1,5 +1,7 @@
 """Whitening: features centred, scaled and decorrelated."""
 
+import contextlib
+
 import torch
 from torch import Tensor
 
@@ -85,6 +87,34 @@ def decorrelated_batch_norm(
             f"decorrelated_batch_norm: the number of channels must be divisible by num_groups={num_groups}, "
             f"but the input has {channels}"
         )
+    if not input.numel():
+        return input.clone()
+    with _in_full_precision(input.device.type):
+        y = _whitened(
+            input, running_mean, running_whitening, num_groups, training, momentum, eps, newton_steps
+        )
+    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+
+
+def _in_full_precision(device_type: str):
+    """Autocast would take the products of matrices down to half precision."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def _whitened(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_whitening: Tensor | None,
+    num_groups: int,
+    training: bool,
+    momentum: float,
+    eps: float,
+    newton_steps: int | None,
+) -> Tensor:
+    """x̂, in the accumulation dtype."""
+    channels = input.shape[1]
     x = input.to(accumulation_dtype(input.dtype)).movedim(1, 0).flatten(1)  # (C, m)
     if training:
         mean, centred = centre(x, 1)
@@ -107,5 +137,4 @@ def decorrelated_batch_norm(
         groups = (x - running_mean.to(x.dtype)[:, None]).view(num_groups, channels // num_groups, -1)
         whitening = running_whitening.to(x.dtype)
     by_channel = input.movedim(1, 0)
-    y = (whitening @ groups).view(by_channel.shape).movedim(0, 1)
-    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+    return (whitening @ groups).view(by_channel.shape).movedim(0, 1)

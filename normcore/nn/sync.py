@@ -6,7 +6,7 @@ from torch import Tensor
 
 from normcore.functional.normalize import per_channel, scale_and_shift
 from normcore.nn.batch import BatchNorm
-from normcore.statistics import accumulation_dtype, update_running
+from normcore.statistics import accumulation_dtype, update_running_moments
 
 __all__ = ["SyncBatchNorm"]
 
@@ -70,9 +70,8 @@ class SyncBatchNorm(BatchNorm):
         centred = x - per_channel(mean, x)
         var = _AllReduce.apply(centred.square().sum(dim), self.process_group) / m
         if self.training and self.track_running_stats:
-            momentum = self._count_batch()
-            update_running(self.running_mean, mean, momentum)
-            update_running(self.running_var, var * (m / (m - 1)), momentum)
+            averages = (self.running_mean, self.running_var)
+            update_running_moments(*averages, mean, var, m, self._count_batch())
         y = centred * per_channel(torch.rsqrt(var + self.eps), x)
         return scale_and_shift(y, per_channel(self.weight, x), per_channel(self.bias, x), input.dtype)
 

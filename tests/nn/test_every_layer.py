@@ -148,6 +148,49 @@ def test_meta_device(name):
 
 
 @every
+@pytest.mark.parametrize("training", [True, False])
+def test_an_empty_batch_gives_an_empty_output_and_moves_no_average(name, training):
+    if name == "VirtualBatchNorm":
+        pytest.skip("its input holds a reference batch")
+    layer, x = build(name, training=training)
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    empty = x[:0].clone().requires_grad_()
+    y = layer(empty)
+    assert y.shape == empty.shape
+    y.sum().backward()
+    for key, value in layer.state_dict().items():
+        if key != "num_batches_tracked":
+            assert torch.equal(value, before[key]), key
+
+
+@every
+def test_vmap_of_grad(name):
+    layer, x = build(name, training=False)
+    state = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+
+    def loss(x):
+        return torch.func.functional_call(layer, state, (x,)).pow(3).sum()
+
+    batch = torch.stack([x, 2 * x, x - 1])
+    gradients = torch.func.vmap(torch.func.grad(loss))(batch)
+    for one, gradient in zip(batch, gradients, strict=True):
+        one = one.clone().requires_grad_()
+        loss(one).backward()
+        torch.testing.assert_close(gradient, one.grad)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_keeps_the_inputs_dtype_and_computes_in_float32(name, dtype):
+    layer, x = build(name, torch.float32, training=False)
+    expected = layer(x.to(dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x.to(dtype))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@every
 def test_integers_are_refused(name):
     layer, x = build(name)
     with pytest.raises(NotImplementedError, match="floating point"):
