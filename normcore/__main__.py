@@ -13,9 +13,16 @@ def main(arguments: list[str] | None = None) -> int:
     audit.add_argument("problem_set", nargs="+", help="such as ps02")
     audit.add_argument("--seeds", type=int, default=100, help="seeds on which each mistake is tried (100)")
     audit.add_argument("--solutions", type=Path, default=Path("solutions"), help="folder of the sources")
+    audit.set_defaults(run=_audit)
+    bench = commands.add_parser("bench", help="time each method beside torch's own, eager and compiled")
+    bench.add_argument("methods", nargs="*", help='such as "layer norm"; all by default')
+    bench.add_argument("--sizes", nargs="+", default=["small", "middle", "large"], help="small middle large")
+    bench.add_argument("--no-compile", action="store_true", help="leave torch.compile out: much faster")
+    bench.add_argument("--repeats", type=int, default=15, help="of each measurement (15)")
+    bench.set_defaults(run=_bench)
     options = parser.parse_args(arguments)
     try:
-        return _audit(options)
+        return options.run(options)
     except (ValueError, FileNotFoundError) as error:
         print(f"normcore: {error}", file=sys.stderr)
         return 2
@@ -45,6 +52,22 @@ def _audit(options: argparse.Namespace) -> int:
     print(f"{killed} of {mutants} mutants killed ({killed / max(mutants, 1):.1%})")
     print("clean" if not problems else f"{problems} problems")
     return 1 if problems else 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from normcore.bench import METHODS, compare, environment, measure
+
+    print(environment())
+    rows = []
+    for name in options.methods or METHODS:
+        for size in options.sizes:
+            rows.append(measure(name, size, not options.no_compile, options.repeats))
+            print(f"measured {name}, {size}", file=sys.stderr)
+    lines, over = compare(rows)
+    print("\n".join(lines))
+    for sentence in over:
+        print(f"OVER THE LIMIT: {sentence}")
+    return 1 if over else 0
 
 
 if __name__ == "__main__":

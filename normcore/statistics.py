@@ -6,7 +6,15 @@ Notation, as in the book: S is the set of positions that are averaged over, m = 
 import torch
 from torch import Tensor
 
-__all__ = ["accumulation_dtype", "centre", "merge", "moments", "update_running", "update_running_moments"]
+__all__ = [
+    "accumulation_dtype",
+    "centre",
+    "mean_square",
+    "merge",
+    "moments",
+    "update_running",
+    "update_running_moments",
+]
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -38,7 +46,26 @@ def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
     mean = x.mean(dim, keepdim=True)
     centred = x - mean
     residual = centred.detach().mean(dim, keepdim=True)
-    return mean + residual, centred - residual
+    return mean + residual, centred.sub_(residual)
+
+
+def mean_square(x: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """(1/m) Σ_{i∈S} x_i², size 1 in `dim`.
+
+    Outside a graph the trailing dimensions are reduced by a vector norm, which writes no tensor of
+    squares: on a CPU, up to ten times faster. Its second derivative at 0 is not a number, so it is not
+    used where there is a gradient.
+    """
+    if torch.is_grad_enabled() and x.requires_grad:
+        return x.square().mean(dim, keepdim=True)
+    dims = {d % x.dim() for d in dim}
+    trailing = [d for d in range(x.dim()) if all(later in dims for later in range(d, x.dim()))]
+    if not trailing:
+        return x.square().mean(dim, keepdim=True)
+    count = x.shape[trailing[0] :].numel()
+    square = torch.linalg.vector_norm(x, dim=trailing, keepdim=True).square() / count
+    rest = tuple(dims.difference(trailing))
+    return square.mean(rest, keepdim=True) if rest else square
 
 
 def moments(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> tuple[Tensor, Tensor]:
@@ -59,7 +86,7 @@ def moments(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) ->
     Source: Ioffe and Szegedy (2015), Algorithm 1.
     """
     mean, centred = centre(input, dim)
-    var = centred.square().mean(dim, keepdim=True)
+    var = mean_square(centred, (dim,) if isinstance(dim, int) else dim)
     return (mean, var) if keepdim else (mean.squeeze(dim), var.squeeze(dim))
 
 

@@ -137,4 +137,4 @@ def dynamic_tanh(
     """
     check_floating(input)
     x = input.to(accumulation_dtype(input.dtype))
-    return scale_and_shift(torch.tanh(alpha * x), weight, bias, input.dtype)
+    return scale_and_shift((alpha * x).tanh_(), weight, bias, input.dtype)

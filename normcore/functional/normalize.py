@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_floating
-from normcore.statistics import accumulation_dtype, centre
+from normcore.statistics import accumulation_dtype, centre, mean_square
 
 
 def normalize(
@@ -48,7 +48,8 @@ def normalize_rms(
     """
     check_floating(input)
     x = input.to(accumulation_dtype(input.dtype))
-    y = x * torch.rsqrt(x.square().mean(dim, keepdim=True) + eps)
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    y = x * torch.rsqrt(mean_square(x, dims) + eps)
     return scale_and_shift(y, weight, None, input.dtype)
 
 
@@ -56,10 +57,84 @@ def normalize_with_statistics(
     input: Tensor, dim: int | tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`normalize`, with the mean and the biased variance that it used (size 1 in `dim`)."""
-    mean, centred = centre(input, dim)
+    x = input.to(accumulation_dtype(input.dtype))
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    # a compiler fuses the formula itself better than a function that it cannot see into
+    standardize = _formula if torch.compiler.is_compiling() else _Standardize.apply
+    x_hat, mean, var = standardize(x, dims, eps)
+    return scale_and_shift(x_hat, weight, bias, input.dtype), mean, var
+
+
+def _formula(x: Tensor, dim: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """x̂, μ and σ²."""
+    mean, centred = centre(x, dim)
     var = centred.square().mean(dim, keepdim=True)
-    y = centred * torch.rsqrt(var + eps)
-    return scale_and_shift(y, weight, bias, input.dtype), mean, var
+    return centred * torch.rsqrt(var + eps), mean, var
+
+
+class _Standardize(torch.autograd.Function):
+    """`_formula`, in place on its own buffers, keeping x̂ alone for the backward pass.
+
+    What is saved are outputs, so that a second derivative goes through them.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, dim: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        mean, centred = centre(x, dim)
+        var = mean_square(centred, dim)
+        return centred.mul_(torch.rsqrt(var + eps)), mean, var
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _, ctx.dim, ctx.eps = inputs
+        x_hat, _, var = output
+        ctx.save_for_backward(x_hat, var)
+        ctx.save_for_forward(x_hat, var)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, g: Tensor | None, g_mean: Tensor | None, g_var: Tensor | None):
+        x_hat, var = ctx.saved_tensors
+        inv_std = torch.rsqrt(var + ctx.eps)
+        dx = None if g is None else through_normalization(g, x_hat, inv_std, ctx.dim)
+        m = max(x_hat.numel() // max(var.numel(), 1), 1)  # an empty input has an empty gradient
+        if g_mean is not None:
+            dx = (g_mean / m).expand_as(x_hat) if dx is None else dx + g_mean / m
+        if g_var is not None:
+            of_var = g_var * (2 / m) * x_hat / inv_std
+            dx = of_var if dx is None else dx + of_var
+        return dx, None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_):
+        x_hat, var = ctx.saved_tensors
+        inv_std = torch.rsqrt(var + ctx.eps)
+        of_var = 2 * (x_hat * tangent).mean(ctx.dim, keepdim=True) / inv_std
+        # the Jacobian of x̂ is symmetric: forward and backward are one formula
+        return (
+            through_normalization(tangent, x_hat, inv_std, ctx.dim),
+            tangent.mean(ctx.dim, keepdim=True),
+            of_var,
+        )
+
+
+def through_normalization(g: Tensor, x_hat: Tensor, inv_std: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """∂L/∂x from g = ∂L/∂x̂: (g − mean_S(g) − x̂ · mean_S(g x̂)) · inv_std, S along `dim`.
+
+    The gradient loses its component along 1 (a change of the mean) and along x̂ (a change of the
+    scale), since neither would change x̂.
+
+    Source: Ioffe and Szegedy (2015), section 3, simplified.
+    """
+    product = g * x_hat
+    along_x_hat = product.mean(dim, keepdim=True)
+    along_one = g.mean(dim, keepdim=True)
+    if torch.is_grad_enabled():
+        return inv_std * (g - along_one - x_hat * along_x_hat)
+    torch.mul(x_hat, along_x_hat, out=product)
+    return torch.sub(g, product, out=product).sub_(along_one).mul_(inv_std)
 
 
 def normalize_with(
@@ -76,7 +151,8 @@ def scale_and_shift(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype
     if weight is not None:
         y = y * weight
     if bias is not None:
-        y = y + bias
+        # in place on the product just made, which no derivative needs
+        y = y + bias if weight is None or bias.shape != weight.shape else y.add_(bias)
     return y.to(dtype)
 
 

@@ -13,18 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from normcore.functional.normalize import per_channel
+from normcore.functional.normalize import per_channel, through_normalization
 from normcore.statistics import accumulation_dtype, centre
 
 Dims = tuple[int, ...]
-
-
-def through_normalization(g: Tensor, x_hat: Tensor, inv_std: Tensor, dim: Dims) -> Tensor:
-    """∂L/∂x from g = ∂L/∂x̂: (g − mean_S(g) − x̂ · mean_S(g x̂)) · inv_std, S along `dim`.
-
-    Source: Ioffe and Szegedy (2015), section 3, simplified.
-    """
-    return inv_std * (g - g.mean(dim, keepdim=True) - x_hat * (g * x_hat).mean(dim, keepdim=True))
 
 
 def batch_norm_backward(

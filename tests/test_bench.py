@@ -1,0 +1,72 @@
+"""The benchmark measures what it says; how fast anything is, no test says."""
+
+import pytest
+import torch
+
+from normcore import bench
+from normcore.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    shapes = {"table": (6, 16), "image": (16, 16, 3, 3)}
+    monkeypatch.setattr(
+        bench, "SHAPES", {kind: dict.fromkeys(("small", "middle", "large"), s) for kind, s in shapes.items()}
+    )
+
+
+@pytest.mark.parametrize("name", bench.METHODS)
+def test_every_method_is_measured_beside_its_peers(name):
+    row = bench.measure(name, "small", compiled=False, repeats=2)
+    method = bench.METHODS[name]
+    assert ("torch" in row.times) == (method.peer is not None)
+    assert ("plain" in row.times) == (method.plain is not None)
+    assert all(0 < forward < 10 and 0 < both < 10 for forward, both in row.times.values())
+    forward, backward = method.moves
+    assert row.floor[1] / row.floor[0] == pytest.approx((forward + backward) / forward)
+
+
+@pytest.mark.parametrize("name", [n for n, m in bench.METHODS.items() if m.plain and m.peer])
+def test_the_contestants_compute_the_same(name):
+    method = bench.METHODS[name]
+    shape = bench.SHAPES[method.kind]["small"]
+    x = torch.randn(shape)
+    ours, theirs = method.make(shape[1]), method.peer(shape[1])
+    weight, bias = torch.ones(shape[1]), torch.zeros(shape[1])
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(method.plain(x, weight, bias), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+def test_saved_bytes_counts_each_storage_once_and_no_parameter():
+    x = torch.randn(8, 4, requires_grad=True)
+    size = x.numel() * 4
+    assert bench.saved_bytes(lambda x: x.exp(), x) == size  # its output
+    assert bench.saved_bytes(lambda x: x * x, x) == size  # one storage, twice
+    assert bench.saved_bytes(lambda x: x + 1, x) == 0
+    linear = torch.nn.Linear(4, 4)
+    assert bench.saved_bytes(linear, x) == size
+
+
+def row(name, shape, ours, torch_time=None, floor=(1.0, 1.0)):
+    times = {"ours": (ours, ours)}
+    if torch_time:
+        times["torch"] = (torch_time, torch_time)
+    return bench.Row(name, shape, times, {"ours": 1.0}, floor)
+
+
+def test_the_limit_is_six_times_torch_or_six_times_the_floor_by_batch_norms_ratio():
+    batch = row("batch norm, image", (2, 3), 5.0, 2.0)  # torch is at 2 floors
+    rows = [batch, row("layer norm", (2, 3), 13.0, 2.0), row("x", (2, 3), 11.9), row("y", (2, 3), 12.1)]
+    lines, over = bench.compare(rows)
+    assert len(lines) == 5
+    assert [sentence.split()[0] for sentence in over] == ["layer", "y"]
+
+
+def test_the_command(capsys):
+    assert main(["bench", "layer norm", "--sizes", "small", "--no-compile", "--repeats", "2"]) in (0, 1)
+    printed = capsys.readouterr().out
+    assert printed.startswith("torch ") and "layer norm" in printed
+    assert main(["bench", "layer nrom"]) == 2
+    assert "no method named 'layer nrom'; there are: batch norm, table" in capsys.readouterr().err
+    assert main(["bench", "layer norm", "--sizes", "tiny"]) == 2
+    assert "size must be one of small, middle, large" in capsys.readouterr().err
