@@ -49,8 +49,7 @@ def normalize_rms(
     check_floating(input)
     x = input.to(accumulation_dtype(input.dtype))
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
-    y = x * torch.rsqrt(mean_square(x, dims) + eps)
-    return scale_and_shift(y, weight, None, input.dtype)
+    return scale_and_shift(standardize_rms(x, dims, eps), weight, None, input.dtype)
 
 
 def normalize_with_statistics(
@@ -118,6 +117,47 @@ class _Standardize(torch.autograd.Function):
             tangent.mean(ctx.dim, keepdim=True),
             of_var,
         )
+
+
+def standardize_rms(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
+    """x̂ = x / √(mean_S(x²) + ε), keeping x̂ alone for the backward pass."""
+    if torch.compiler.is_compiling():
+        return x * torch.rsqrt(mean_square(x, dim) + eps)
+    return _StandardizeRMS.apply(x, dim, eps)[0]
+
+
+class _StandardizeRMS(torch.autograd.Function):
+    """∂L/∂x = (g − x̂ · mean_S(g x̂)) / ρ, with x̂ = x/ρ: `_Standardize` without the mean."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, dim: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
+        inv_rms = torch.rsqrt(mean_square(x, dim) + eps)
+        return x * inv_rms, inv_rms
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _, ctx.dim, _ = inputs
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, g: Tensor | None, g_inv: Tensor | None):
+        x_hat, inv_rms = ctx.saved_tensors
+        dx = None if g is None else inv_rms * (g - x_hat * (g * x_hat).mean(ctx.dim, keepdim=True))
+        if g_inv is not None:  # of a second derivative: d(1/ρ) = −(1/ρ²) x̂·dx / m
+            m = max(x_hat.numel() // max(inv_rms.numel(), 1), 1)
+            of_inv = -g_inv * inv_rms.square() * x_hat / m
+            dx = of_inv if dx is None else dx + of_inv
+        return dx, None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_):
+        x_hat, inv_rms = ctx.saved_tensors
+        along = (tangent * x_hat).mean(ctx.dim, keepdim=True)
+        return inv_rms * (tangent - x_hat * along), -inv_rms.square() * along
 
 
 def through_normalization(g: Tensor, x_hat: Tensor, inv_std: Tensor, dim: tuple[int, ...]) -> Tensor:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, shape_of
-from normcore.functional.normalize import normalize_with_statistics, per_channel, scale_and_shift
-from normcore.statistics import accumulation_dtype, update_running_moments
+from normcore.functional.normalize import per_channel, scale_and_shift, standardize_rms
+from normcore.statistics import accumulation_dtype, moments, update_running_moments
 
 
 def filter_response_norm(
@@ -30,13 +30,12 @@ def filter_response_norm(
     check_channels("filter_response_norm", input.shape[1], input, None, None, weight, bias)
     check_channels("filter_response_norm", input.shape[1], input, None, None, threshold, None)
     x = input.to(accumulation_dtype(input.dtype))
-    square = x.square().mean(tuple(range(2, input.dim())), keepdim=True)
-    y = scale_and_shift(
-        x * torch.rsqrt(square + eps), per_channel(weight, input), per_channel(bias, input), x.dtype
-    )
-    if threshold is not None:
-        y = _maximum(y, per_channel(threshold, input))
-    return y.to(input.dtype)
+    gamma, beta, tau = (per_channel(p, input) for p in (weight, bias, threshold))
+    x_hat = standardize_rms(x, tuple(range(2, input.dim())), eps)
+    if tau is None:
+        return scale_and_shift(x_hat, gamma, beta, input.dtype)
+    product = x_hat * (1.0 if gamma is None else gamma)
+    return _maximum(product, torch.zeros_like(tau) if beta is None else beta, tau).to(input.dtype)
 
 
 def local_response_norm(
@@ -105,8 +104,9 @@ def evonorm_s0(
         )
     x = input.to(accumulation_dtype(input.dtype))
     grouped = x.unflatten(1, (num_groups, channels // num_groups))
-    _, _, var = normalize_with_statistics(grouped, tuple(range(2, grouped.dim())), None, None, eps)
-    numerator = (x * torch.sigmoid(per_channel(v, input) * x)).view(grouped.shape)
+    _, var = moments(grouped, tuple(range(2, grouped.dim())), keepdim=True)
+    # in place on products that no derivative needs
+    numerator = (x * (per_channel(v, input) * x).sigmoid_()).view(grouped.shape)
     y = (numerator * torch.rsqrt(var + eps)).view(input.shape)
     return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
 
@@ -143,19 +143,23 @@ def evonorm_b0(
     x = input.to(accumulation_dtype(input.dtype))
     space = tuple(range(2, input.dim()))
     if training:
-        _, _, batch_var = normalize_with_statistics(x, (0, *space), None, None, eps)
+        _, batch_var = moments(x, (0, *space), keepdim=True)
         count = input.numel() // input.shape[1]
         update_running_moments(None, running_var, batch_var, batch_var, count, momentum)
     elif running_var is None:
         raise RuntimeError("evonorm_b0: running_var must be given with training=False")
     else:
         batch_var = per_channel(running_var, input).to(x.dtype)
-    _, _, instance_var = normalize_with_statistics(x, space, None, None, eps)
-    line = per_channel(v, input) * x + torch.sqrt(instance_var + eps)
-    y = x / _maximum(line, torch.sqrt(batch_var + eps))
+    _, instance_var = moments(x, space, keepdim=True)
+    floor = torch.sqrt(batch_var + eps)
+    line = per_channel(v, input) * x
+    y = x / _maximum(line, torch.sqrt(instance_var + eps), floor)
     return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
 
 
-def _maximum(y: Tensor, floor: Tensor) -> Tensor:
-    """max(y, floor), floor broadcast: torch.maximum's gradient is several times slower."""
-    return torch.relu(y - floor) + floor
+def _maximum(product: Tensor, shift: Tensor, floor: Tensor) -> Tensor:
+    """max(product + shift, floor), both broadcast, in place on a product that no derivative needs.
+
+    torch.maximum writes more tensors, and its gradient is several times slower.
+    """
+    return product.add_(shift - floor).relu_() + floor
