@@ -89,8 +89,8 @@ def batch_renorm(
     training: bool = False,
     momentum: float = 0.01,
     eps: float = 1e-3,
-    r_max: float = 3.0,
-    d_max: float = 5.0,
+    r_max: float | Tensor = 3.0,
+    d_max: float | Tensor = 5.0,
 ) -> Tensor:
     """Batch renormalization: batch norm corrected towards what the running averages would give.
 
@@ -119,7 +119,8 @@ def batch_renorm(
     check_floating(input)
     check_channels("batch_renorm", input.shape[1], input, running_mean, None, weight, bias)
     check_channels("batch_renorm", input.shape[1], input, running_std, None, None, None)
-    if r_max < 1 or d_max < 0:
+    # the limits of a schedule are tensors, which a check would have to wait for
+    if not isinstance(r_max, Tensor) and not isinstance(d_max, Tensor) and (r_max < 1 or d_max < 0):
         raise ValueError(
             f"batch_renorm: r_max must be at least 1 and d_max at least 0, but got {r_max} and {d_max}"
         )

@@ -10,8 +10,8 @@ from normcore.nn._affine import register_affine, reset_affine
 __all__ = ["BatchRenorm", "renorm_limits"]
 
 
-def renorm_limits(step: int) -> tuple[float, float]:
-    """(r_max, d_max) at a step of training, as in the paper's experiments.
+def renorm_limits(step: Tensor) -> tuple[Tensor, Tensor]:
+    """(r_max, d_max) at a step of training, a tensor without dimensions, as in the paper's experiments.
 
     Batch norm (1, 0) for 5,000 steps; then r_max rises evenly to 3 at step 40,000, and d_max to 5 at
     step 25,000.
@@ -19,8 +19,8 @@ def renorm_limits(step: int) -> tuple[float, float]:
     Source: Ioffe (2017), section 4.1.
     """
     start = 5_000
-    r = min(max((step - start) / (40_000 - start), 0.0), 1.0)
-    d = min(max((step - start) / (25_000 - start), 0.0), 1.0)
+    r = ((step - start) / (40_000 - start)).clamp(0, 1)
+    d = ((step - start) / (25_000 - start)).clamp(0, 1)
     return 1.0 + 2.0 * r, 5.0 * d
 
 
@@ -34,7 +34,7 @@ class BatchRenorm(Module):
         num_features: C.
         eps: ε.
         momentum: weight of the new value in the running averages.
-        limits: step → (r_max, d_max); the paper's schedule by default.
+        limits: step, a tensor, → (r_max, d_max), numbers or tensors; the paper's schedule by default.
         affine: learn γ and β.
 
     Raises:
@@ -67,7 +67,7 @@ class BatchRenorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         r_max, d_max = 1.0, 0.0
         if self.training:
-            r_max, d_max = self.limits(int(self.num_batches_tracked))
+            r_max, d_max = self.limits(self.num_batches_tracked)
             self.num_batches_tracked.add_(1)
         return F.batch_renorm(
             input,

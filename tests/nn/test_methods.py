@@ -59,10 +59,15 @@ def test_batch_renorm_unclipped_is_evaluation_and_with_tight_limits_batch_norm()
 
 
 def test_batch_renorms_schedule_is_the_papers():
-    assert renorm_limits(0) == renorm_limits(5_000) == (1.0, 0.0)
-    assert renorm_limits(25_000)[1] == renorm_limits(10**6)[1] == 5.0
-    assert renorm_limits(40_000)[0] == renorm_limits(10**6)[0] == 3.0
-    assert renorm_limits(15_000) == pytest.approx((1 + 2 * 10 / 35, 2.5))
+    def limits(step):
+        return tuple(limit.item() for limit in renorm_limits(torch.tensor(step)))
+
+    assert limits(0) == limits(5_000) == (1.0, 0.0)
+    assert limits(25_000)[1] == limits(10**6)[1] == 5.0
+    assert limits(40_000)[0] == limits(10**6)[0] == 3.0
+    assert limits(15_000) == pytest.approx((1 + 2 * 10 / 35, 2.5))
+    with pytest.raises(ValueError, match="r_max must be at least 1 and d_max at least 0, but got 0.5 and 1"):
+        F.batch_renorm(torch.randn(4, 3), torch.zeros(3), torch.ones(3), r_max=0.5, d_max=1)
     layer = nn.BatchRenorm(3)
     layer.num_batches_tracked.fill_(15_000)
     layer(torch.randn(4, 3))
