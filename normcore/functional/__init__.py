@@ -15,19 +15,30 @@ from normcore.functional.batch import (
     mean_only_batch_norm,
     virtual_batch_norm,
 )
+from normcore.functional.conditional import adaptive_layer_norm, conditional_batch_norm
 from normcore.functional.group import group_norm, instance_norm
-from normcore.functional.layer import dynamic_tanh, layer_norm, partial_rms_norm, rms_norm, scale_norm
+from normcore.functional.layer import (
+    dynamic_tanh,
+    layer_norm,
+    partial_rms_norm,
+    qk_norm,
+    rms_norm,
+    scale_norm,
+)
 from normcore.functional.mixed import adaptive_instance_norm, batch_instance_norm, switchable_norm
 from normcore.functional.normalize import normalize, normalize_rms
 from normcore.functional.response import evonorm_b0, evonorm_s0, filter_response_norm, local_response_norm
+from normcore.functional.sync import sync_batch_norm
 from normcore.functional.weight import spectral_norm, weight_norm, weight_standardization
 from normcore.functional.whitening import decorrelated_batch_norm
 
 __all__ = [
     "adaptive_instance_norm",
+    "adaptive_layer_norm",
     "batch_instance_norm",
     "batch_norm",
     "batch_renorm",
+    "conditional_batch_norm",
     "decorrelated_batch_norm",
     "dynamic_tanh",
     "evonorm_b0",
@@ -42,10 +53,12 @@ __all__ = [
     "normalize",
     "normalize_rms",
     "partial_rms_norm",
+    "qk_norm",
     "rms_norm",
     "scale_norm",
     "spectral_norm",
     "switchable_norm",
+    "sync_batch_norm",
     "virtual_batch_norm",
     "weight_norm",
     "weight_standardization",

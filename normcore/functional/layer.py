@@ -121,6 +121,21 @@ def scale_norm(input: Tensor, scale: Tensor, eps: float = 1e-5) -> Tensor:
     return (scale * x / length.clamp_min(eps)).to(input.dtype)
 
 
+def qk_norm(query: Tensor, key: Tensor, scale: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """Query–key norm: both of length 1, and one scale for their products.
+
+        q̂ = g · q / ‖q‖,    k̂ = k / ‖k‖,    so that q̂ · k̂ = g · cos(q, k)
+
+    Args:
+        query, key: (*, C), C the size of one head.
+        scale: g, no dimensions.
+        eps: the smallest length that is divided by.
+
+    Source: Henry, Dachapally, Pawar and Chen (2020), section 3.
+    """
+    return scale_norm(query, scale, eps), scale_norm(key, torch.ones_like(scale), eps)
+
+
 def dynamic_tanh(
     input: Tensor, alpha: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:

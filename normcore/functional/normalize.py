@@ -188,6 +188,9 @@ def normalize_with(
 
 
 def scale_and_shift(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    if weight is None and bias is None and y.dtype == dtype:
+        # autograd keeps x̂ itself; the caller may write to what it gets, as ReLU(inplace=True) does
+        return y.clone() if y.requires_grad else y
     if weight is not None:
         y = y * weight
     if bias is not None:

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import Embedding, Linear, Module, init
 
 from normcore import functional as F
-from normcore.nn.batch import BatchNorm
+from normcore.nn._running import RunningNorm
 
 __all__ = ["AdaptiveInstanceNorm", "AdaptiveLayerNorm", "ConditionalBatchNorm"]
 
@@ -54,19 +54,17 @@ class AdaptiveLayerNorm(Module):
 
     def forward(self, input: Tensor, condition: Tensor) -> Tensor:
         """Input (N, *, features), condition (N, condition_features)."""
-        gamma, beta = self.linear(condition).chunk(2, dim=-1)
-        shape = (len(input), *[1] * (input.dim() - 2), self.features)
-        y = F.layer_norm(input, (self.features,), eps=self.eps)
-        return y * (1 + gamma.view(shape)) + beta.view(shape)
+        scale, shift = self.linear(condition).chunk(2, dim=-1)
+        return F.adaptive_layer_norm(input, shift, scale, self.eps)
 
 
-class ConditionalBatchNorm(Module):
+class ConditionalBatchNorm(RunningNorm):
     """Batch norm whose γ and β are looked up by a class: y = x̂ · γ_k,c + β_k,c.
 
     Args:
         num_features: C.
         num_classes: K.
-        eps, momentum: as BatchNorm2d.
+        eps, momentum: as BatchNorm2d; momentum is a number.
 
     Source: Dumoulin, Shlens and Kudlur (2017), section 2.2; de Vries et al. (2017).
     """
@@ -76,22 +74,26 @@ class ConditionalBatchNorm(Module):
         num_features: int,
         num_classes: int,
         eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        momentum: float = 0.1,
         device=None,
         dtype=None,
     ) -> None:
-        super().__init__()
-        self.norm = _AnyBatchNorm(num_features, eps, momentum, affine=False, device=device, dtype=dtype)
-        self.weight = Embedding(num_classes, num_features, device=device, dtype=dtype)
-        self.bias = Embedding(num_classes, num_features, device=device, dtype=dtype)
-        init.ones_(self.weight.weight)
-        init.zeros_(self.bias.weight)
+        super().__init__(num_features, eps, momentum, False, True, False, device, dtype)
+        self.num_classes = num_classes
+        self.weights = Embedding(num_classes, num_features, device=device, dtype=dtype)
+        self.biases = Embedding(num_classes, num_features, device=device, dtype=dtype)
+        init.ones_(self.weights.weight)
+        init.zeros_(self.biases.weight)
 
     def forward(self, input: Tensor, classes: Tensor) -> Tensor:
-        """Input (N, C, *), classes (N,) of integers below num_classes."""
-        shape = (*input.shape[:2], *[1] * (input.dim() - 2))
-        return self.norm(input) * self.weight(classes).view(shape) + self.bias(classes).view(shape)
+        """Input (N, C) or (N, C, *), classes (N,) of integers below num_classes."""
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        affine = (self.weights(classes), self.biases(classes))
+        averages = (self.running_mean, self.running_var)
+        return F.conditional_batch_norm(input, *averages, *affine, self.training, self.momentum, self.eps)
 
-
-class _AnyBatchNorm(BatchNorm):
-    _dims = (2, 3, 4, 5)
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, num_classes={self.num_classes}, eps={self.eps}, momentum={self.momentum}"
+        )

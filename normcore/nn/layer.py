@@ -195,8 +195,7 @@ class QKNorm(Module):
         self.scale = Parameter(torch.tensor(scale, device=device, dtype=dtype))
 
     def forward(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        one = torch.ones((), device=key.device, dtype=self.scale.dtype)
-        return F.scale_norm(query, self.scale, self.eps), F.scale_norm(key, one, self.eps)
+        return F.qk_norm(query, key, self.scale, self.eps)
 
     def extra_repr(self) -> str:
         return f"eps={self.eps}"

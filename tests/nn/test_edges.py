@@ -103,6 +103,21 @@ def test_large_means_in_float32(case, offset):
 
 
 @pytest.mark.parametrize("case", [(*c, SHAPE) for c in IMAGES[:-1]], ids=[c[0] for c in IMAGES[:-1]])
+def test_means_of_1e8_deviations_in_float64(case):
+    """x keeps 8 digits behind the point at 1e8; so must what becomes of it, gradients too."""
+    offset = 2.0**27  # about 1.3e8; a power of two, so that adding it rounds to a known grid
+    x = (random_input(SHAPE, offset=0, scale=1.0) * 2**20).round() / 2**20  # and 2^-20 is on that grid
+    ours, _ = pair(case)
+    upstream, results = random_input(SHAPE, seed=1), []
+    for shift in (0.0, offset):
+        shifted = (x + shift).requires_grad_()
+        y = ours(shifted)
+        results += [(y.detach(), *torch.autograd.grad((y * upstream).sum(), shifted))]
+    for near, far in zip(*results, strict=True):
+        torch.testing.assert_close(far, near, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", [(*c, SHAPE) for c in IMAGES[:-1]], ids=[c[0] for c in IMAGES[:-1]])
 def test_constants_give_the_bias(case):
     ours, _ = pair(case)
     y = ours(torch.full(SHAPE, 7.25, dtype=torch.float64))

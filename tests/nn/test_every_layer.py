@@ -111,6 +111,29 @@ def test_channels_last_is_kept(name):
         assert y.is_contiguous(memory_format=torch.channels_last)
 
 
+PURE = {
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(4, affine=False), IMAGE),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(4), IMAGE),
+    "GroupNorm": (lambda: nn.GroupNorm(2, 4, affine=False), IMAGE),
+    "LayerNorm": (lambda: nn.LayerNorm(4, elementwise_affine=False), TABLE),
+    "RMSNorm": (lambda: nn.RMSNorm(4, elementwise_affine=False), TABLE),
+}
+
+
+@pytest.mark.parametrize(
+    "make, shape", [*LAYERS.values(), *PURE.values()], ids=[*LAYERS, *(f"{n}, pure" for n in PURE)]
+)
+def test_the_output_may_be_written_to(make, shape):
+    """As ReLU(inplace=True) does: what autograd keeps must be another tensor."""
+    layer = make().double()
+    gradients = []
+    for relu in (torch.relu, torch.relu_):
+        x = random_input(shape).requires_grad_()
+        relu(copy.deepcopy(layer)(x)).pow(2).sum().backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients)
+
+
 @every
 def test_strided_inputs(name):
     layer, x = build(name, training=False)

@@ -202,8 +202,20 @@ def test_conditional_batch_norm(shape, seed):
     x, classes = random_input(shape, seed=seed), torch.arange(shape[0]) % 3
     a = x.numpy()
     x_hat = (a - a.mean((0, 2, 3), keepdims=True)) / np.sqrt(a.var((0, 2, 3), keepdims=True) + 0.01)
-    gamma, beta = (e.weight.detach().numpy()[classes][..., None, None] for e in (layer.weight, layer.bias))
+    gamma, beta = (e.weight.detach().numpy()[classes][..., None, None] for e in (layer.weights, layer.biases))
     close(layer(x, classes), x_hat * gamma + beta)
+    layer.eval()
+    a = (a - channel(layer.running_mean)) / np.sqrt(channel(layer.running_var) + 0.01)
+    close(layer(x, classes), a * gamma + beta)
+    assert torch.autograd.gradcheck(lambda x: layer(x, classes), x.requires_grad_())
+
+
+def test_conditions_of_the_wrong_shape_are_named():
+    x = torch.randn(4, 3)
+    with pytest.raises(ValueError, match=r"weight must have shape \(4, 3\).*but it is of shape \(4, 2\)"):
+        F.conditional_batch_norm(x, None, None, torch.ones(4, 2), torch.ones(4, 3), True)
+    with pytest.raises(ValueError, match=r"scale must have shape \(4, 3\).*but it is of shape \(3,\)"):
+        F.adaptive_layer_norm(x, torch.ones(4, 3), torch.ones(3))
 
 
 @given(images, seeds)
@@ -376,3 +388,26 @@ def test_deepnorms_constants_are_the_papers():
     assert alpha == pytest.approx(36**0.25) and beta == pytest.approx(144**-0.25)
     with pytest.raises(ValueError, match="layers must be at least 1, but got 0"):
         deepnorm_constants(0)
+
+
+def test_second_derivatives_of_what_takes_two_inputs():
+    x, other = random_input((3, 4, 2, 2)).requires_grad_(), random_input((3, 4, 3), seed=1).requires_grad_()
+    assert torch.autograd.gradgradcheck(F.adaptive_instance_norm, (x, other))
+    x, shift, scale = (random_input((3, 4), seed=s).requires_grad_() for s in range(3))
+    assert torch.autograd.gradgradcheck(F.adaptive_layer_norm, (x, shift, scale))
+    assert torch.autograd.gradgradcheck(
+        lambda *t: F.conditional_batch_norm(t[0], None, None, *t[1:], training=True), (x, shift, scale)
+    )
+    g = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(F.qk_norm, (x, shift, g))
+
+
+@pytest.mark.parametrize("block", ["PreNorm", "PostNorm", "SandwichNorm", "DeepNorm", "SkipInit"])
+def test_second_derivatives_of_residual_blocks(block):
+    norm, f = nn.LayerNorm(4), torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh())
+    extra = {"SandwichNorm": (nn.RMSNorm(4),), "DeepNorm": (1.7,)}.get(block, ())
+    made = nn.SkipInit(f) if block == "SkipInit" else getattr(nn, block)(norm, f, *extra)
+    made = made.double()
+    if block == "SkipInit":
+        made.alpha.data.fill_(0.7)
+    assert torch.autograd.gradgradcheck(made, random_input((3, 4)).requires_grad_())

@@ -78,7 +78,9 @@ def test_equations_in_training_and_evaluation(name):
 @pytest.mark.parametrize("name", CELLS)
 def test_gradients(name):
     layer = made(name, **CELLS[name][1]).eval()
-    assert torch.autograd.gradcheck(lambda x: layer(x)[0], random_input((3, 3, D)).requires_grad_())
+    x = random_input((3, 2, D)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: layer(x)[0], x)
+    assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x)
 
 
 @pytest.mark.parametrize("name", CELLS)
