@@ -129,16 +129,18 @@ def batch_renorm(
     run_mean, run_std = (per_channel(s, input).to(x.dtype) for s in (running_mean, running_std))
     if not training:
         return scale_and_shift((x - run_mean) / run_std, gamma, beta, input.dtype)
-    dim = (0, *range(2, input.dim()))
-    mean, centred = centre(x, dim)
-    std = torch.sqrt(centred.square().mean(dim, keepdim=True) + eps)
+    x_hat, mean, var = normalize_with_statistics(x, (0, *range(2, input.dim())), None, None, eps)
+    std = torch.sqrt(var + eps)
     r = (std / run_std).clamp(1 / r_max, r_max).detach()
     d = ((mean - run_mean) / run_std).clamp(-d_max, d_max).detach()
-    y = centred / std * r + d
+    # (x̂ r + d) γ + β, with the products of small tensors taken first
+    scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)
+    if beta is not None:
+        shift = shift + beta
     if input.numel():
         update_running(running_mean, mean.flatten(), momentum)
         update_running(running_std, std.flatten(), momentum)
-    return scale_and_shift(y, gamma, beta, input.dtype)
+    return scale_and_shift(x_hat, scale, shift, input.dtype)
 
 
 def mean_only_batch_norm(

@@ -118,7 +118,7 @@ def scale_norm(input: Tensor, scale: Tensor, eps: float = 1e-5) -> Tensor:
     check_floating(input)
     x = input.to(accumulation_dtype(input.dtype))
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return (scale * x / length.clamp_min(eps)).to(input.dtype)
+    return (x * (scale / length.clamp_min(eps))).to(input.dtype)
 
 
 def qk_norm(query: Tensor, key: Tensor, scale: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:

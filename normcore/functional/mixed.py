@@ -77,9 +77,11 @@ def batch_instance_norm(
     else:
         by_batch = normalize_with(input, running_mean, running_var, None, None, eps)
     by_instance, _, _ = normalize_with_statistics(input, space, None, None, eps)
-    rho = per_channel(gate, input)
-    y = rho * by_batch + (1 - rho) * by_instance
-    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+    rho, gamma = per_channel(gate, input), per_channel(weight, input)
+    shares = (rho, 1 - rho) if gamma is None else (rho * gamma, (1 - rho) * gamma)
+    # in place on a product that no derivative needs
+    y = (by_batch * shares[0]).add_(by_instance * shares[1])
+    return scale_and_shift(y, None, per_channel(bias, input), input.dtype)
 
 
 def switchable_norm(

@@ -106,9 +106,15 @@ def evonorm_s0(
     grouped = x.unflatten(1, (num_groups, channels // num_groups))
     _, var = moments(grouped, tuple(range(2, grouped.dim())), keepdim=True)
     # in place on products that no derivative needs
-    numerator = (x * (per_channel(v, input) * x).sigmoid_()).view(grouped.shape)
-    y = (numerator * torch.rsqrt(var + eps)).view(input.shape)
-    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+    numerator = x * (per_channel(v, input) * x).sigmoid_()
+    # one factor an example and channel, its group's 1/σ and its own γ
+    factor = torch.rsqrt(var + eps).expand(*grouped.shape[:3], *[1] * (grouped.dim() - 3)).flatten(1, 2)
+    if weight is not None:
+        factor = factor * per_channel(weight, input)
+    y = numerator * factor
+    if bias is not None:
+        y = y.add_(per_channel(bias, input))
+    return y.to(input.dtype)
 
 
 def evonorm_b0(
