@@ -81,7 +81,7 @@ METHODS = {
     "batch norm, table": Method("table", (3, 5), nn.BatchNorm1d, torch.nn.BatchNorm1d, _plain((0,))),
     "batch norm, image": Method("image", (3, 5), nn.BatchNorm2d, torch.nn.BatchNorm2d, _plain((0, 2, 3))),
     "layer norm": Method("table", (2, 3), nn.LayerNorm, torch.nn.LayerNorm, _plain((-1,))),
-    "RMS norm": Method("table", (2, 3), nn.RMSNorm, torch.nn.RMSNorm, _plain_rms),
+    "RMS norm": Method("table", (2, 3), nn.RMSNorm, getattr(torch.nn, "RMSNorm", None), _plain_rms),
     "group norm": Method(
         "image", (2, 3), lambda c: nn.GroupNorm(8, c), lambda c: torch.nn.GroupNorm(8, c), _plain_group
     ),
