@@ -1,8 +1,13 @@
+import os
+
+# One thread a worker, and a kernel that a test starts: tensors are small, and workers share the cores.
+# Several processes with several threads each wait for one another a hundred times longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 from hypothesis import settings
 
 # Deterministic examples: a red run is red again, on every machine.
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("course")
-# One thread a worker: the tests' tensors are small, and workers share the cores.
 torch.set_num_threads(1)
