@@ -51,6 +51,8 @@ class ProblemSet:
     def hidden_check(self, function: FunctionType | type) -> None:
         """The same check on other cases, drawn from the seed in $NORMCORE_SEED, or afresh each time."""
         given = os.environ.get(SEED_VARIABLE)
+        if given and not given.isdecimal():
+            raise ValueError(f"{SEED_VARIABLE} must be a whole number, 0 or more, but it is {given!r}")
         seed = int(given) if given else secrets.randbits(64)
         print("✓ " + self._verdict(function, seed, HIDDEN_CASES).message)
 

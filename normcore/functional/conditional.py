@@ -5,6 +5,8 @@ from torch import Tensor
 from normcore.functional._checks import check_floating, shape_of
 from normcore.functional.batch import batch_norm
 from normcore.functional.layer import layer_norm
+from normcore.functional.normalize import scale_and_shift
+from normcore.statistics import accumulation_dtype
 
 __all__ = ["adaptive_layer_norm", "conditional_batch_norm"]
 
@@ -33,8 +35,8 @@ def adaptive_layer_norm(input: Tensor, shift: Tensor, scale: Tensor, eps: float 
                 f"{shape_of(input)}, but it is {shape_of(given)}"
             )
     shape = (len(input), *[1] * (input.dim() - 2), input.shape[-1])
-    y = layer_norm(input, input.shape[-1:], eps=eps)
-    return y * (1 + scale.view(shape)) + shift.view(shape)
+    y = layer_norm(input.to(accumulation_dtype(input.dtype)), input.shape[-1:], eps=eps)
+    return scale_and_shift(y, 1 + scale.to(y.dtype).view(shape), shift.view(shape), input.dtype)
 
 
 def conditional_batch_norm(
@@ -67,6 +69,8 @@ def conditional_batch_norm(
                 f"conditional_batch_norm: {name} must have shape {tuple(input.shape[:2])}, one row an "
                 f"example of the input {shape_of(input)}, but it is {shape_of(given)}"
             )
-    y = batch_norm(input, running_mean, running_var, None, None, training, momentum, eps)
+    check_floating(input)
+    x = input.to(accumulation_dtype(input.dtype))
+    y = batch_norm(x, running_mean, running_var, None, None, training, momentum, eps)
     shape = (*input.shape[:2], *[1] * (input.dim() - 2))
-    return y * weight.view(shape) + bias.view(shape)
+    return scale_and_shift(y, weight.view(shape), bias.view(shape), input.dtype)

@@ -10,7 +10,7 @@ from normcore.functional.normalize import (
     per_channel,
     scale_and_shift,
 )
-from normcore.statistics import moments, update_running, update_running_moments
+from normcore.statistics import accumulation_dtype, moments, update_running, update_running_moments
 
 
 def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:
@@ -70,14 +70,15 @@ def batch_instance_norm(
     check_channels("batch_instance_norm", input.shape[1], input, None, None, weight, bias)
     check_running("batch_instance_norm", running_mean, running_var, training, "training=False")
     space = tuple(range(2, input.dim()))
+    x = input.to(accumulation_dtype(input.dtype))
     if training:
-        by_batch, mean, var = normalize_with_statistics(input, (0, *space), None, None, eps)
+        by_batch, mean, var = normalize_with_statistics(x, (0, *space), None, None, eps)
         count = input.numel() // input.shape[1]
         update_running_moments(running_mean, running_var, mean, var, count, momentum)
     else:
-        by_batch = normalize_with(input, running_mean, running_var, None, None, eps)
-    by_instance, _, _ = normalize_with_statistics(input, space, None, None, eps)
-    rho, gamma = per_channel(gate, input), per_channel(weight, input)
+        by_batch = normalize_with(x, running_mean, running_var, None, None, eps)
+    by_instance, _, _ = normalize_with_statistics(x, space, None, None, eps)
+    rho, gamma = per_channel(gate, input).to(x.dtype), per_channel(weight, input)
     shares = (rho, 1 - rho) if gamma is None else (rho * gamma, (1 - rho) * gamma)
     # in place on a product that no derivative needs
     y = (by_batch * shares[0]).add_(by_instance * shares[1])

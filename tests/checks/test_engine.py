@@ -220,6 +220,15 @@ def test_the_hidden_check_takes_its_seed_from_the_environment(monkeypatch):
     assert runs[0] == runs[1] and len({runs[0], runs[2], runs[3]}) == 3
 
 
+@pytest.mark.parametrize("seed", ["-3", "abc", "1.5"])
+def test_a_seed_that_is_none_is_named(monkeypatch, seed):
+    monkeypatch.setenv("NORMCORE_SEED", seed)
+    with pytest.raises(
+        ValueError, match=f"NORMCORE_SEED must be a whole number, 0 or more, but it is '{seed}'"
+    ):
+        ProblemSet("ps99", [CHECK]).hidden_check(type("two_means", (), {}))
+
+
 def test_jupyter_shows_the_message_without_our_frames():
     assert CheckFailed("one\ntwo")._render_traceback_() == ["one", "two"]
 

@@ -411,3 +411,24 @@ def test_second_derivatives_of_residual_blocks(block):
     if block == "SkipInit":
         made.alpha.data.fill_(0.7)
     assert torch.autograd.gradgradcheck(made, random_input((3, 4)).requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("parameters", ["same", "float32"])
+def test_what_mixes_or_is_conditioned_rounds_once(dtype, parameters):
+    """The result of float64 on the same rounded inputs, rounded once to the input's dtype."""
+    x = random_input((5, 4, 3, 3), dtype)
+    of = dtype if parameters == "same" else torch.float32
+    vectors = [random_input((4,), seed=s).to(of) for s in range(3)]
+    rows = [random_input((5, 4), seed=s).to(of) for s in range(2)]
+    last = random_input((5, 3, 4), dtype)
+    calls = (
+        lambda x, last, v, r: F.batch_instance_norm(x, None, None, *v, training=True),
+        lambda x, last, v, r: F.conditional_batch_norm(x, None, None, *r, training=True),
+        lambda x, last, v, r: F.adaptive_layer_norm(last, *r),
+    )
+    for call in calls:
+        y = call(x, last, vectors, rows)
+        exact = call(x.double(), last.double(), [v.double() for v in vectors], [r.double() for r in rows])
+        assert y.dtype == dtype
+        assert ((y.double() - exact).abs() <= torch.finfo(dtype).eps / 2 * exact.abs() + 1e-5).all()
