@@ -17,9 +17,9 @@ __all__ = ["adapt_to_domain", "convert", "fold", "fold_pair", "reestimate"]
 def reestimate(model: Module, batches: Iterable[Tensor]) -> Module:
     """Replace running averages by the mean and variance over whole data ("precise" statistics).
 
-    The data is run through the model in training mode, each batch normalized by itself. Mean and
-    variance of what each batch norm receives are merged over all batches, exactly. The variance is
-    stored unbiased.
+    The data is run through the model with the norms alone in training mode: each batch is normalized by
+    itself, and dropout is off. Mean and variance of what each norm receives are merged over all batches,
+    exactly. The variance is stored unbiased.
 
     Args:
         model: changed in place; its modes are left as they were.
