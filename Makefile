@@ -52,8 +52,9 @@ clean:
 	echo "c.IPKernelApp.log_level = 40" > .ipython/profile_default/ipython_kernel_config.py
 	touch $@
 
-# Executed pages are cached by their own text: a change of the package must run them again.
+# Executed pages are cached by their own text: a change of the package must run them again,
+# and Sphinx must read them again: its own record of them goes too.
 _build/package: $(PACKAGE)
-	rm -rf _build/.jupyter_cache _build/html _build/jupyter_execute
+	rm -rf _build
 	mkdir -p _build
 	touch $@
