@@ -9,8 +9,8 @@ The floor is the time that the bytes which must move would take at the speed of 
     group and instance norm, and their relatives     2 n forward, 3 n backward
     batch norm and what builds on it                 3 n forward, 5 n backward
 
-n elements, read or written once each time. Where an operator takes far longer than its bytes (tanh), its own
-time in the same run is added to the floor.
+n elements, read or written once each time. Where an operator takes far longer than its bytes (tanh, sigmoid), its
+own time in the same run is added to the floor.
 """
 
 import platform
@@ -104,7 +104,7 @@ METHODS = {
     "batch-instance norm": Method("image", (3, 5), nn.BatchInstanceNorm),
     "switchable norm": Method("image", (3, 5), nn.SwitchableNorm),
     "filter response norm": Method("image", (2, 3), nn.FilterResponseNorm),
-    "EvoNorm-S0": Method("image", (2, 3), lambda c: nn.EvoNormS0(8, c)),
+    "EvoNorm-S0": Method("image", (2, 3), lambda c: nn.EvoNormS0(8, c), operator=torch.sigmoid),
     "EvoNorm-B0": Method("image", (3, 5), nn.EvoNormB0),
     "partial RMS norm": Method("table", (2, 3), lambda c: nn.PartialRMSNorm(c, 0.25)),
     "ScaleNorm": Method("table", (2, 3), nn.ScaleNorm),

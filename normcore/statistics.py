@@ -14,6 +14,7 @@ __all__ = [
     "mean_square",
     "merge",
     "moments",
+    "pooled",
     "update_running",
     "update_running_moments",
 ]
@@ -208,3 +209,18 @@ def merge(
     mean = mean_a + delta * (count_b / count)
     within = (var_a * count_a + var_b * count_b) / count
     return count, mean, within + delta.square() * (count_a * count_b / count**2)
+
+
+def pooled(mean: Tensor, var: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of the union of disjoint index sets of one size.
+
+        mean = (1/k) Σ_j mean_j,        var = (1/k) Σ_j [var_j + (mean_j − mean)²]
+
+    Args:
+        mean, var: of each of the k sets, which lie along `dim`.
+        dim: the dimensions that become one set; kept, with size 1.
+
+    Source: Chan, Golub and LeVeque (1983), section 2, for k sets.
+    """
+    together, apart = centre(mean, dim)
+    return together, (var + apart.square()).mean(dim, keepdim=True)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normcore.statistics import centre, merge, moments, update_running
+from normcore.statistics import centre, merge, moments, pooled, update_running
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.data())
@@ -85,3 +85,13 @@ def test_merging_many_parts_at_a_large_mean_loses_nothing():
     for part in np.array_split(x, 37):
         total = merge(*total, len(part), *moments(torch.from_numpy(part), 0))
     np.testing.assert_allclose(total[2], x.var(0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_pooled_moments_are_those_of_the_union(offset):
+    x = np.random.default_rng(0).normal(offset, 1, (5, 3, 40)) + np.arange(5)[:, None, None]
+    mean, var = moments(torch.from_numpy(x), 2, keepdim=True)
+    for dim, axes in ((0, (0, 2)), (1, (1, 2)), ((0, 1), (0, 1, 2))):
+        together, spread = pooled(mean, var, dim)
+        np.testing.assert_allclose(together.squeeze(), x.mean(axes), rtol=1e-14, atol=1e-12)
+        np.testing.assert_allclose(spread.squeeze(), x.var(axes), rtol=1e-12 if offset == 0 else 1e-6)

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
 from normcore.functional.normalize import (
+    affine,
+    centre_instances,
     normalize_with,
     normalize_with_statistics,
     per_channel,
@@ -14,7 +16,7 @@ from normcore.statistics import (
     accumulation_dtype,
     centre,
     merge,
-    moments,
+    pooled,
     update_running,
     update_running_moments,
 )
@@ -215,16 +217,14 @@ def virtual_batch_norm(
             f"virtual_batch_norm: reference_size must be between 1 and the batch size, but got "
             f"{reference_size} for input {shape_of(input)}"
         )
-    gamma, beta = per_channel(weight, input), per_channel(bias, input)
-    space = tuple(range(2, input.dim()))
-    reference, examples = input[:reference_size], input[reference_size:]
-    ref_y, ref_mean, ref_var = normalize_with_statistics(reference, (0, *space), gamma, beta, eps)
-    x = examples.to(ref_mean.dtype)
-    own_mean, own_var = moments(x, space, keepdim=True) if space else (x, torch.zeros_like(x))
-    positions = input.shape[2:].numel()
-    _, mean, var = merge(reference_size * positions, ref_mean, ref_var, positions, own_mean, own_var)
-    y = scale_and_shift((x - mean) * torch.rsqrt(var + eps), gamma, beta, input.dtype)
-    return torch.cat([ref_y, y])
+    centred, own_mean, own_var = centre_instances(input.to(accumulation_dtype(input.dtype)))
+    ref_mean, ref_var = pooled(own_mean[:reference_size], own_var[:reference_size], 0)
+    _, mean, var = merge(reference_size, ref_mean, ref_var, 1, own_mean, own_var)
+    is_reference = torch.arange(len(input), device=input.device) < reference_size
+    is_reference = is_reference.view(-1, *[1] * (input.dim() - 1))
+    mean, var = torch.where(is_reference, ref_mean, mean), torch.where(is_reference, ref_var, var)
+    scale = torch.rsqrt(var + eps)
+    return affine(centred, scale, (own_mean - mean) * scale, weight, bias, input)
 
 
 def ghost_batch_norm(

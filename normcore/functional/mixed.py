@@ -5,12 +5,18 @@ from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
 from normcore.functional.normalize import (
-    normalize_with,
+    affine,
+    centre_instances,
     normalize_with_statistics,
     per_channel,
-    scale_and_shift,
 )
-from normcore.statistics import accumulation_dtype, moments, update_running, update_running_moments
+from normcore.statistics import (
+    accumulation_dtype,
+    moments,
+    pooled,
+    update_running,
+    update_running_moments,
+)
 
 
 def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:
@@ -69,20 +75,18 @@ def batch_instance_norm(
     check_channels("batch_instance_norm", input.shape[1], input, running_mean, running_var, gate, None)
     check_channels("batch_instance_norm", input.shape[1], input, None, None, weight, bias)
     check_running("batch_instance_norm", running_mean, running_var, training, "training=False")
-    space = tuple(range(2, input.dim()))
-    x = input.to(accumulation_dtype(input.dtype))
+    centred, mean, var = centre_instances(input.to(accumulation_dtype(input.dtype)))
+    batch_mean, batch_var = pooled(mean, var, 0)
     if training:
-        by_batch, mean, var = normalize_with_statistics(x, (0, *space), None, None, eps)
-        count = input.numel() // input.shape[1]
-        update_running_moments(running_mean, running_var, mean, var, count, momentum)
+        count = input.numel() // max(input.shape[1], 1)
+        update_running_moments(running_mean, running_var, batch_mean, batch_var, count, momentum)
     else:
-        by_batch = normalize_with(x, running_mean, running_var, None, None, eps)
-    by_instance, _, _ = normalize_with_statistics(x, space, None, None, eps)
-    rho, gamma = per_channel(gate, input).to(x.dtype), per_channel(weight, input)
-    shares = (rho, 1 - rho) if gamma is None else (rho * gamma, (1 - rho) * gamma)
-    # in place on a product that no derivative needs
-    y = (by_batch * shares[0]).add_(by_instance * shares[1])
-    return scale_and_shift(y, None, per_channel(bias, input), input.dtype)
+        batch_mean, batch_var = (per_channel(s, input).to(mean.dtype) for s in (running_mean, running_var))
+    # ρ (x − μ_B)/σ_B + (1 − ρ)(x − μ_I)/σ_I, as one scale and shift of x − μ_I
+    rho = per_channel(gate, input).to(mean.dtype)
+    of_batch = rho * torch.rsqrt(batch_var + eps)
+    scale = of_batch + (1 - rho) * torch.rsqrt(var + eps)
+    return affine(centred, scale, (mean - batch_mean) * of_batch, weight, bias, input)
 
 
 def switchable_norm(
@@ -127,16 +131,15 @@ def switchable_norm(
                 f"switchable_norm: {name} must have shape (3,), for instance, layer and batch, "
                 f"but it is {shape_of(given)}"
             )
-    space = tuple(range(2, input.dim()))
-    sets = {"instance": space, "layer": (1, *space), "batch": (0, *space)}
-    means, variances = zip(*(moments(input, dim, keepdim=True) for dim in sets.values()), strict=True)
+    centred, mean, var = centre_instances(input.to(accumulation_dtype(input.dtype)))
+    batch = pooled(mean, var, 0)
     if not training:
-        batch = [per_channel(s, input).to(means[0].dtype) for s in (running_mean, running_var)]
-        means, variances = (*means[:2], batch[0]), (*variances[:2], batch[1])
+        batch = tuple(per_channel(s, input).to(mean.dtype) for s in (running_mean, running_var))
     elif running_mean is not None and input.numel():
-        update_running(running_mean, means[2].flatten(), momentum)
-        update_running(running_var, variances[2].flatten(), momentum)
-    mean = sum(w * m for w, m in zip(mean_weight.softmax(0), means, strict=True))
-    var = sum(w * v for w, v in zip(var_weight.softmax(0), variances, strict=True))
-    y = (input.to(mean.dtype) - mean) * torch.rsqrt(var + eps)
-    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+        update_running(running_mean, batch[0].flatten(), momentum)
+        update_running(running_var, batch[1].flatten(), momentum)
+    means, variances = zip((mean, var), pooled(mean, var, 1), batch, strict=True)
+    mixed_mean = sum(w * m for w, m in zip(mean_weight.softmax(0), means, strict=True))
+    mixed_var = sum(w * v for w, v in zip(var_weight.softmax(0), variances, strict=True))
+    scale = torch.rsqrt(mixed_var + eps)
+    return affine(centred, scale, (mean - mixed_mean) * scale, weight, bias, input)

@@ -1,8 +1,11 @@
 """The one idea: average over an index set, then scale and shift. Every method is made of these."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from normcore.functional._by_hand import in_place
 from normcore.functional._checks import check_floating
 from normcore.statistics import accumulation_dtype, centre, mean_square
 
@@ -119,6 +122,63 @@ class _Standardize(torch.autograd.Function):
         )
 
 
+def centre_instances(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x − μ, μ and the biased σ² of each example's channels, over the positions of (N, C, *).
+
+    Methods that mix index sets are made of these: the statistics of a batch or of a layer are pooled
+    from the instances', and what follows is one scale and shift of x − μ for each example and channel.
+    """
+    space = tuple(range(2, x.dim()))
+    if not space:  # one position each
+        return torch.zeros_like(x), x, torch.zeros_like(x)
+    if torch.compiler.is_compiling():
+        mean, centred = centre(x, space)
+        return centred, mean, centred.square().mean(space, keepdim=True)
+    return _Centre.apply(x, space)
+
+
+class _Centre(torch.autograd.Function):
+    """x − μ, μ and σ², keeping x − μ alone for the backward pass."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, dim: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        mean, centred = centre(x, dim)
+        return centred, mean, mean_square(centred, dim)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.dim = inputs[1]
+        ctx.m = max(math.prod(inputs[0].shape[d] for d in ctx.dim), 1)
+        ctx.save_for_backward(output[0])
+        ctx.save_for_forward(output[0])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, g: Tensor | None, g_mean: Tensor | None, g_var: Tensor | None):
+        (centred,) = ctx.saved_tensors
+        # ∂L/∂x = 2 g_var (x − μ)/m + g + (g_mean/m − mean_S(g))
+        terms = [] if g_var is None else [centred * (g_var * (2 / ctx.m))]
+        if g is not None:
+            terms += [g, -g.mean(ctx.dim, keepdim=True)]
+        if g_mean is not None:
+            terms.append((g_mean / ctx.m).expand_as(centred))
+        if not terms:
+            return None, None
+        dx, *rest = terms
+        reuse = g_var is not None and in_place(*(t for t in (g, g_mean, g_var) if t is not None))
+        for term in rest:
+            dx = dx.add_(term) if reuse else dx + term
+        return dx, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, _):
+        (centred,) = ctx.saved_tensors
+        mean = tangent.mean(ctx.dim, keepdim=True)
+        return tangent - mean, mean, 2 * (centred * tangent).mean(ctx.dim, keepdim=True)
+
+
 def standardize_rms(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
     """x̂ = x / √(mean_S(x²) + ε), keeping x̂ alone for the backward pass."""
     if torch.compiler.is_compiling():
@@ -171,7 +231,7 @@ def through_normalization(g: Tensor, x_hat: Tensor, inv_std: Tensor, dim: tuple[
     product = g * x_hat
     along_x_hat = product.mean(dim, keepdim=True)
     along_one = g.mean(dim, keepdim=True)
-    if torch.is_grad_enabled():
+    if not in_place(g):
         return inv_std * (g - along_one - x_hat * along_x_hat)
     torch.mul(x_hat, along_x_hat, out=product)
     return torch.sub(g, product, out=product).sub_(along_one).mul_(inv_std)
@@ -197,6 +257,18 @@ def scale_and_shift(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype
         # in place on the product just made, which no derivative needs
         y = y + bias if weight is None or bias.shape != weight.shape else y.add_(bias)
     return y.to(dtype)
+
+
+def affine(
+    centred: Tensor, scale: Tensor, shift: Tensor, weight: Tensor | None, bias: Tensor | None, input: Tensor
+) -> Tensor:
+    """(centred · scale + shift) · γ + β in one pass: the products of small tensors are taken first."""
+    if weight is not None:
+        gamma = per_channel(weight, input)
+        scale, shift = scale * gamma, shift * gamma
+    if bias is not None:
+        shift = shift + per_channel(bias, input)
+    return scale_and_shift(centred, scale, shift.expand_as(scale), input.dtype)
 
 
 def per_channel(vector: Tensor | None, input: Tensor) -> Tensor | None:

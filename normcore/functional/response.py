@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from normcore.functional._by_hand import ByHand
 from normcore.functional._checks import check_channels, check_floating, shape_of
-from normcore.functional.normalize import per_channel, scale_and_shift, standardize_rms
-from normcore.statistics import accumulation_dtype, moments, update_running_moments
+from normcore.functional.normalize import per_channel, scale_and_shift
+from normcore.statistics import accumulation_dtype, mean_square, moments, pooled, update_running_moments
 
 
 def filter_response_norm(
@@ -31,11 +32,13 @@ def filter_response_norm(
     check_channels("filter_response_norm", input.shape[1], input, None, None, threshold, None)
     x = input.to(accumulation_dtype(input.dtype))
     gamma, beta, tau = (per_channel(p, input) for p in (weight, bias, threshold))
-    x_hat = standardize_rms(x, tuple(range(2, input.dim())), eps)
+    scale = torch.rsqrt(_MeanSquare.of(x) + eps)
+    if gamma is not None:
+        scale = scale * gamma
     if tau is None:
-        return scale_and_shift(x_hat, gamma, beta, input.dtype)
-    product = x_hat * (1.0 if gamma is None else gamma)
-    return _maximum(product, torch.zeros_like(tau) if beta is None else beta, tau).to(input.dtype)
+        return scale_and_shift(x, scale, beta, input.dtype)
+    beta = torch.zeros_like(tau) if beta is None else beta
+    return _Thresholded.of(x, scale, beta.to(x.dtype), tau.to(x.dtype)).to(input.dtype)
 
 
 def local_response_norm(
@@ -105,13 +108,11 @@ def evonorm_s0(
     x = input.to(accumulation_dtype(input.dtype))
     grouped = x.unflatten(1, (num_groups, channels // num_groups))
     _, var = moments(grouped, tuple(range(2, grouped.dim())), keepdim=True)
-    # in place on products that no derivative needs
-    numerator = x * (per_channel(v, input) * x).sigmoid_()
     # one factor an example and channel, its group's 1/σ and its own γ
     factor = torch.rsqrt(var + eps).expand(*grouped.shape[:3], *[1] * (grouped.dim() - 3)).flatten(1, 2)
     if weight is not None:
         factor = factor * per_channel(weight, input)
-    y = numerator * factor
+    y = _Swish.of(x, per_channel(v, input), factor)
     if bias is not None:
         y = y.add_(per_channel(bias, input))
     return y.to(input.dtype)
@@ -147,25 +148,119 @@ def evonorm_b0(
     check_channels("evonorm_b0", input.shape[1], input, None, running_var, weight, bias)
     check_channels("evonorm_b0", input.shape[1], input, None, None, v, None)
     x = input.to(accumulation_dtype(input.dtype))
-    space = tuple(range(2, input.dim()))
+    mean, instance_var = moments(x, tuple(range(2, input.dim())), keepdim=True)
     if training:
-        _, batch_var = moments(x, (0, *space), keepdim=True)
+        _, batch_var = pooled(mean, instance_var, 0)
         count = input.numel() // input.shape[1]
         update_running_moments(None, running_var, batch_var, batch_var, count, momentum)
     elif running_var is None:
         raise RuntimeError("evonorm_b0: running_var must be given with training=False")
     else:
         batch_var = per_channel(running_var, input).to(x.dtype)
-    _, instance_var = moments(x, space, keepdim=True)
-    floor = torch.sqrt(batch_var + eps)
-    line = per_channel(v, input) * x
-    y = x / _maximum(line, torch.sqrt(instance_var + eps), floor)
-    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+    above, floor = torch.sqrt(instance_var + eps), torch.sqrt(batch_var + eps)
+    gamma = torch.ones_like(floor) if weight is None else per_channel(weight, input).to(x.dtype)
+    y = _Quotient.of(x, gamma, per_channel(v, input).to(x.dtype), above, floor)
+    if bias is not None:
+        y = y.add_(per_channel(bias, input))
+    return y.to(input.dtype)
 
 
-def _maximum(product: Tensor, shift: Tensor, floor: Tensor) -> Tensor:
-    """max(product + shift, floor), both broadcast, in place on a product that no derivative needs.
+class _Swish(ByHand):
+    """y = x · sigmoid(v x) · f, with v and f of size 1 along the positions."""
 
-    torch.maximum writes more tensors, and its gradient is several times slower.
-    """
-    return product.add_(shift - floor).relu_() + floor
+    @staticmethod
+    def formula(x: Tensor, v: Tensor, f: Tensor) -> Tensor:
+        return x * torch.sigmoid(v * x) * f
+
+    @staticmethod
+    def forward(x: Tensor, v: Tensor, f: Tensor) -> Tensor:
+        return (v * x).sigmoid_().mul_(x).mul_(f)
+
+    @staticmethod
+    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+        (x, v, f), (g,) = inputs, grads
+        space = tuple(range(2, x.dim()))
+        s = (v * x).sigmoid_()
+        t = s * x
+        u = torch.addcmul(t, t, s, value=-1)  # x s (1 − s)
+        df = _sum(t.mul_(g), space, f.shape)
+        dv = _sum(torch.mul(g, u, out=t).mul_(x), space, v.shape, f)
+        dx = u.mul_(v).add_(s).mul_(g).mul_(f)  # g f (s + v x s (1 − s))
+        return dx, dv, df
+
+
+class _Quotient(ByHand):
+    """y = f x / max(v x + a, b), with f, v, a and b of size 1 along the positions."""
+
+    @staticmethod
+    def formula(x: Tensor, f: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return f * x / torch.maximum(v * x + a, b)
+
+    @staticmethod
+    def forward(x: Tensor, f: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.maximum((v * x).add_(a), b).reciprocal_().mul_(x).mul_(f)
+
+    @staticmethod
+    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+        (x, f, v, a, b), (g,) = inputs, grads
+        space = tuple(range(2, x.dim()))
+        line = (v * x).add_(a)
+        by_line = line > b
+        largest = torch.maximum(line, b, out=line)
+        h = g / largest
+        k = h * x
+        df = _sum(k, space, f.shape)
+        k.div_(largest)  # −∂L/∂max over f
+        of_both = _sum(k, space, x.shape[:2] + a.shape[2:], f)
+        k.mul_(by_line)
+        of_line = _sum(k, space, of_both.shape, f)
+        db = (of_line - of_both).sum_to_size(b.shape)
+        dv = -_sum(torch.mul(k, x, out=largest), space, v.shape, f)
+        dx = h.sub_(k.mul_(v)).mul_(f)
+        return dx, df, dv, -of_line.sum_to_size(a.shape), db
+
+
+class _Thresholded(ByHand):
+    """y = max(r x + β, τ), with r, β and τ of size 1 along the positions."""
+
+    @staticmethod
+    def formula(x: Tensor, r: Tensor, beta: Tensor, tau: Tensor) -> Tensor:
+        return torch.maximum(r * x + beta, tau)
+
+    @staticmethod
+    def forward(x: Tensor, r: Tensor, beta: Tensor, tau: Tensor) -> Tensor:
+        y = (r * x).add_(beta)
+        return y.clamp_(min=tau)
+
+    @staticmethod
+    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+        (x, r, beta, tau), (g,) = inputs, grads
+        space = tuple(range(2, x.dim()))
+        h = (r * x).add_(beta)
+        torch.mul(g, h > tau, out=h)
+        of_both = _sum(g, space, r.shape)
+        of_line = _sum(h, space, r.shape)
+        dr = _sum(h * x, space, r.shape)
+        dtau = (of_both - of_line).sum_to_size(tau.shape)
+        return h.mul_(r), dr, of_line.sum_to_size(beta.shape), dtau
+
+
+class _MeanSquare(ByHand):
+    """(1/m) Σ x² over the positions."""
+
+    @staticmethod
+    def formula(x: Tensor) -> Tensor:
+        return mean_square(x, tuple(range(2, x.dim())))
+
+    forward = formula
+
+    @staticmethod
+    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+        (x,), (g,) = inputs, grads
+        return (x * (g * (2 / max(x.shape[2:].numel(), 1))),)
+
+
+def _sum(full: Tensor, space: tuple[int, ...], shape: torch.Size, times: Tensor | None = None) -> Tensor:
+    """Summed to a shape that broadcasts against `full`: over the positions first, which are many."""
+    small = full.sum(space, keepdim=True) if space else full
+    return (small if times is None else small * times).sum_to_size(shape)

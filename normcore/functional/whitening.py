@@ -1,12 +1,13 @@
 """Whitening: features centred, scaled and decorrelated."""
 
 import contextlib
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from normcore.functional._by_hand import ByHand
 from normcore.functional._checks import check_channels, check_floating
-from normcore.functional.normalize import per_channel, scale_and_shift
 from normcore.statistics import accumulation_dtype, centre, update_running
 
 __all__ = ["decorrelated_batch_norm", "inverse_root", "inverse_root_by_newton"]
@@ -89,11 +90,31 @@ def decorrelated_batch_norm(
         )
     if not input.numel():
         return input.clone()
+    x = input.to(accumulation_dtype(input.dtype))
     with _in_full_precision(input.device.type):
-        y = _whitened(
-            input, running_mean, running_whitening, num_groups, training, momentum, eps, newton_steps
-        )
-    return scale_and_shift(y, per_channel(weight, input), per_channel(bias, input), input.dtype)
+        if training:
+            mean, covariance = _Covariance.of(x, num_groups)
+            covariance = covariance + eps * torch.eye(channels // num_groups, dtype=x.dtype, device=x.device)
+            if newton_steps is None:
+                whitening = inverse_root(covariance)
+            else:
+                whitening = inverse_root_by_newton(covariance, newton_steps)
+            if running_mean is not None:
+                update_running(running_mean, mean, momentum)
+                update_running(running_whitening, whitening, momentum)
+        elif running_mean is None or running_whitening is None:
+            raise RuntimeError(
+                "decorrelated_batch_norm: running_mean and running_whitening must be given with "
+                "training=False"
+            )
+        else:
+            mean, whitening = running_mean.to(x.dtype), running_whitening.to(x.dtype)
+        # diag(γ) Σ^(−1/2), so that the scale costs no pass of its own
+        gamma = x.new_ones(channels) if weight is None else weight.to(x.dtype)
+        matrix = gamma.view(num_groups, -1, 1) * whitening
+        beta = x.new_zeros(channels) if bias is None else bias.to(x.dtype)
+        y = _Product.of(x, mean, matrix, beta, training)
+    return y.to(input.dtype)
 
 
 def _in_full_precision(device_type: str):
@@ -101,38 +122,96 @@ def _in_full_precision(device_type: str):
     return contextlib.nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
 
 
-def _whitened(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_whitening: Tensor | None,
-    num_groups: int,
-    training: bool,
-    momentum: float,
-    eps: float,
-    newton_steps: int | None,
-) -> Tensor:
-    """x̂, in the accumulation dtype."""
-    channels = input.shape[1]
-    x = input.to(accumulation_dtype(input.dtype)).movedim(1, 0).flatten(1)  # (C, m)
-    if training:
-        mean, centred = centre(x, 1)
-        groups = centred.view(num_groups, channels // num_groups, -1)
-        covariance = groups @ groups.mT / groups.shape[-1]
-        covariance = covariance + eps * torch.eye(channels // num_groups, dtype=x.dtype, device=x.device)
-        whitening = (
-            inverse_root(covariance)
-            if newton_steps is None
-            else inverse_root_by_newton(covariance, newton_steps)
+def _group(x: Tensor, g: int, num_groups: int) -> Tensor:
+    """The channels of one group, (C/G, m): a copy small enough to stay in the cache."""
+    size = x.shape[1] // num_groups
+    return x[:, g * size : (g + 1) * size].movedim(1, 0).flatten(1)
+
+
+def _joined(groups: Iterable[Tensor], num_groups: int, like: Tensor) -> Tensor:
+    """(N, C, *) in the memory format of `like`, from groups of (C/G, m) taken one after another."""
+    joined = None
+    for g, group in enumerate(groups):
+        if joined is None:
+            # made from a group: under vmap it must be batched as the groups are
+            joined = group.new_empty_strided(like.shape, torch.empty_like(like).stride())
+        size = like.shape[1] // num_groups
+        part = joined[:, g * size : (g + 1) * size]
+        part.copy_(group.view(size, len(like), *like.shape[2:]).movedim(0, 1))
+    return joined
+
+
+class _Covariance(ByHand):
+    """μ, (C,), and (1/m) (x − μ)(x − μ)ᵀ, (G, C/G, C/G)."""
+
+    @staticmethod
+    def formula(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+        mean, centred = centre(x.movedim(1, 0).flatten(1), 1)
+        groups = centred.view(num_groups, -1, centred.shape[1])
+        return mean.flatten(), groups @ groups.mT / groups.shape[-1]
+
+    @staticmethod
+    def forward(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+        means, products = [], []
+        for g in range(num_groups):
+            mean, centred = centre(_group(x, g, num_groups), 1)
+            means.append(mean.flatten())
+            products.append(centred @ centred.mT / centred.shape[1])
+        return torch.cat(means), torch.stack(products)
+
+    @staticmethod
+    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor]:
+        (x, num_groups), (g_mean, g_covariance) = inputs, grads
+        m = x.numel() // x.shape[1]
+        symmetric = (g_covariance + g_covariance.mT) / m
+        of_mean = g_mean.view(num_groups, -1, 1) / m
+        dx = (
+            torch.addmm(of_mean[g], symmetric[g], centre(_group(x, g, num_groups), 1)[1])
+            for g in range(num_groups)
         )
-        if running_mean is not None:
-            update_running(running_mean, mean.flatten(), momentum)
-            update_running(running_whitening, whitening, momentum)
-    elif running_mean is None or running_whitening is None:
-        raise RuntimeError(
-            "decorrelated_batch_norm: running_mean and running_whitening must be given with training=False"
+        return (_joined(dx, num_groups, x),)
+
+
+class _Product(ByHand):
+    """A (x − μ) + β by groups; in training μ is the batch's own, and x − μ has its gradient."""
+
+    @staticmethod
+    def formula(x: Tensor, mean: Tensor, matrix: Tensor, beta: Tensor, training: bool) -> Tensor:
+        channels_first = x.movedim(1, 0)
+        flat = channels_first.flatten(1)
+        centred = centre(flat, 1)[1] if training else flat - mean[:, None]
+        y = matrix @ centred.view(len(matrix), -1, flat.shape[1]) + beta.view(len(matrix), -1, 1)
+        return y.view(channels_first.shape).movedim(0, 1)
+
+    @staticmethod
+    def _centred(x: Tensor, mean: Tensor, num_groups: int, g: int, training: bool) -> Tensor:
+        flat = _group(x, g, num_groups)
+        return centre(flat, 1)[1] if training else flat - mean.view(num_groups, -1, 1)[g]
+
+    @staticmethod
+    def forward(x: Tensor, mean: Tensor, matrix: Tensor, beta: Tensor, training: bool) -> Tensor:
+        count = len(matrix)
+        y = (
+            torch.addmm(b, a, _Product._centred(x, mean, count, g, training))
+            for g, (a, b) in enumerate(zip(matrix, beta.view(count, -1, 1), strict=True))
         )
-    else:
-        groups = (x - running_mean.to(x.dtype)[:, None]).view(num_groups, channels // num_groups, -1)
-        whitening = running_whitening.to(x.dtype)
-    by_channel = input.movedim(1, 0)
-    return (whitening @ groups).view(by_channel.shape).movedim(0, 1)
+        return _joined(y, count, x)
+
+    @staticmethod
+    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+        (x, mean, matrix, _, training), (grad,) = inputs, grads
+        count = len(matrix)
+        d_matrix, d_beta = [], []
+
+        def of_x() -> Iterable[Tensor]:
+            for g, a in enumerate(matrix):
+                flat = _group(grad, g, count)
+                d_matrix.append(flat @ _Product._centred(x, mean, count, g, training).mT)
+                d_beta.append(flat.sum(1))
+                dx = a.mT @ flat
+                yield dx.sub_(dx.mean(1, keepdim=True)) if training else dx
+
+        dx = _joined(of_x(), count, x)
+        d_beta = torch.cat(d_beta)
+        d_mean = None if training else -(matrix.mT @ d_beta.view(count, -1, 1)).flatten()
+        return dx, d_mean, torch.stack(d_matrix), d_beta

@@ -85,6 +85,33 @@ def test_gradcheck_and_gradgradcheck(name, training):
 
 
 @every
+@pytest.mark.parametrize("training", [True, False])
+def test_jacobians_row_by_row_batched_and_forward(name, training):
+    layer, x = build(name, training=training)
+
+    def function(x):
+        return copy.deepcopy(layer)(x)
+
+    expected = torch.autograd.functional.jacobian(function, x)
+    batched = torch.autograd.functional.jacobian(function, x, vectorize=True)
+    torch.testing.assert_close(batched, expected)
+    torch.testing.assert_close(torch.func.jacrev(function)(x), expected)
+    torch.testing.assert_close(torch.func.jacfwd(function)(x), expected)
+
+
+@every
+def test_an_ensemble_of_parameters_over_one_input(name):
+    layer, x = build(name, training=False)
+    if not list(layer.parameters()):
+        pytest.skip("it has no parameters")
+    more = {n: torch.stack([p, p + 0.1, p * 0.9]) for n, p in layer.named_parameters()}
+    together = torch.func.vmap(lambda p: torch.func.functional_call(layer, p, (x,)))(more)
+    for i, y in enumerate(together):
+        alone = torch.func.functional_call(layer, {n: p[i] for n, p in more.items()}, (x,))
+        torch.testing.assert_close(y, alone)
+
+
+@every
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(name, dtype):
     layer, x = build(name, torch.float32)
@@ -103,10 +130,8 @@ def test_channels_last_is_kept(name):
     y = layer(x.to(memory_format=torch.channels_last))
     torch.testing.assert_close(y, layer(x))
     if name.partition(",")[0] not in (
-        "DecorrelatedBatchNorm",
         "LocalResponseNorm",
         "PartialRMSNorm",
-        "VirtualBatchNorm",
     ):
         assert y.is_contiguous(memory_format=torch.channels_last)
 
