@@ -9,8 +9,8 @@ The floor is the time that the bytes which must move would take at the speed of 
     group and instance norm, and their relatives     2 n forward, 3 n backward
     batch norm and what builds on it                 3 n forward, 5 n backward
 
-n elements, read or written once each time. Where an operator takes far longer than its bytes (tanh, sigmoid), its
-own time in the same run is added to the floor.
+n elements, read or written once each time. Where an operator takes far longer than its bytes (tanh, sigmoid),
+its own time in the same run is added to the floor.
 """
 
 import platform
