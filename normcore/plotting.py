@@ -5,7 +5,7 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-__all__ = ["COLORS", "band", "draw_index_set", "figure", "index_sets", "show"]
+__all__ = ["COLORS", "band", "draw_graph", "draw_index_set", "figure", "index_sets", "show"]
 
 # Each has a contrast of at least 3 to 1 with the page in light (#ffffff) and in dark (#14181e), and they
 # differ for red-green blind readers; lines differ in dash and marker as well.
@@ -104,6 +104,35 @@ def band(ax: Axes, x: Sequence[float], runs: np.ndarray, label: str, **options) 
     """
     (line,) = ax.plot(x, np.median(runs, 0), label=label, **options)
     ax.fill_between(x, runs.min(0), runs.max(0), color=line.get_color(), alpha=0.25, linewidth=0)
+
+
+def draw_graph(
+    ax: Axes, nodes: Mapping[str, tuple[float, float, str]], edges: Sequence[tuple[str, str]]
+) -> None:
+    """A computation graph: a box a node, an arrow an edge.
+
+    Args:
+        ax: to draw on; its frame is taken off.
+        nodes: by name, where its middle is and what stands in it; boxes are about 1 by 0.5.
+        edges: (from, to), names of nodes.
+    """
+    boxes = {
+        name: ax.text(
+            x, y, label, ha="center", va="center", linespacing=1.4,
+            bbox={"boxstyle": "round,pad=0.35", "facecolor": "none", "edgecolor": COLORS["blue"]},
+        )
+        for name, (x, y, label) in nodes.items()
+    }  # fmt: skip
+    for start, end in edges:
+        ax.annotate(
+            "", nodes[end][:2], nodes[start][:2],
+            arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 0, "linewidth": 0.9,
+                        "patchA": boxes[start].get_bbox_patch(), "patchB": boxes[end].get_bbox_patch()},
+        )  # fmt: skip
+    xs, ys = zip(*((x, y) for x, y, _ in nodes.values()), strict=True)
+    ax.set_xlim(min(xs) - 0.6, max(xs) + 0.6)
+    ax.set_ylim(min(ys) - 0.45, max(ys) + 0.45)
+    ax.set_axis_off()
 
 
 # One drawing of the tensor: N to the back, C down, positions to the right.

@@ -1,6 +1,6 @@
 """What a learner's solution may not call: the built-ins that would do the task."""
 
-__all__ = ["NORMALIZATIONS", "SCALERS"]
+__all__ = ["AUTOGRAD", "NORMALIZATIONS", "SCALERS"]
 
 # Operators as torch dispatches them, whatever the layer or function that led there, and this package.
 NORMALIZATIONS = frozenset(
@@ -22,3 +22,5 @@ NORMALIZATIONS = frozenset(
     }
 )
 SCALERS = frozenset({"sklearn", "normcore"})
+# What runs a backward pass: `backward()` and `torch.autograd.grad`, and torch.func's transforms.
+AUTOGRAD = frozenset({"torch.autograd.graph", "torch._functorch.apis", "torch._functorch.eager_transforms"})

@@ -51,7 +51,9 @@ class Judge:
     n is the size of the largest input, an upper bound on the length of any reduction: rounding errors
     of a sum of n terms grow as √n (Higham and Mary 2019). s_i is what a relative change of u in every
     input does to y_i in float64 (root mean square over random changes): the part of the error that the
-    problem itself makes, however it is computed.
+    problem itself makes, however it is computed. An entry of a table that happens to be small, because
+    larger terms cancelled in it, may be off as its column usually is: its error is at least the column's
+    root mean square.
     """
 
     def __init__(self, check: Check, cases: Sequence[Case]) -> None:
@@ -121,10 +123,10 @@ class Judge:
                     with np.errstate(invalid="ignore"):
                         change = moved[name] - values[name]
                     total += np.where(np.isfinite(change), change, 0.0) ** 2
-        tolerance = {
-            name: SLACK * np.sqrt(n) * (u * np.abs(values[name]) + np.sqrt(total / PERTURBATIONS))
-            for name, total in squares.items()
+        errors = {
+            name: u * np.abs(values[name]) + np.sqrt(total / PERTURBATIONS) for name, total in squares.items()
         }
+        tolerance = {name: SLACK * np.sqrt(n) * _by_column(error) for name, error in errors.items()}
         exact = {name: np.zeros(y.shape) for name, y in values.items()}
         return Expected(values, exact | tolerance)
 
@@ -151,6 +153,14 @@ class Judge:
                 away = _difference(wrong.values[name], right.values[name], right.tolerance[name])
                 differs = differs or bool(away)
         return differs
+
+
+def _by_column(error: np.ndarray) -> np.ndarray:
+    """At least the root mean square along the first dimension; the entries of a vector stay their own."""
+    if error.ndim < 2 or not error.size:
+        return error
+    finite = np.where(np.isfinite(error), error, 0.0)
+    return np.maximum(error, np.sqrt((finite**2).mean(0, keepdims=True)))
 
 
 def _difference(given: np.ndarray, expected: np.ndarray, tolerance: np.ndarray) -> str:
