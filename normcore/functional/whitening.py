@@ -12,6 +12,9 @@ from normcore.statistics import accumulation_dtype, centre, update_running
 
 __all__ = ["decorrelated_batch_norm", "inverse_root", "inverse_root_by_newton"]
 
+# Entries up to which the whole tensor stays in the cache, and a loop over groups costs more than it saves.
+SMALL = 2**18
+
 
 def inverse_root(covariance: Tensor) -> Tensor:
     """Σ^(−1/2), by its eigenvectors: Σ = D Λ Dᵀ, Σ^(−1/2) = D Λ^(−1/2) Dᵀ (ZCA).
@@ -38,13 +41,12 @@ def inverse_root_by_newton(covariance: Tensor, steps: int) -> Tensor:
     Source: Huang, Zhou, Zhu, Liu and Shao (2019), Algorithm 1.
     """
     trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    scaled = covariance / trace
-    p = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device).expand_as(
-        covariance
-    )
-    for _ in range(steps):
-        p = (3 * p - p @ p @ p @ scaled) / 2
-    return p * torch.rsqrt(trace)
+    scaled = (covariance / trace).view(-1, *covariance.shape[-2:])
+    p = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device).expand_as(scaled)
+    for k in range(steps):
+        cube = p if k == 0 else p @ p @ p  # P_0 = I
+        p = torch.baddbmm(p, cube, scaled, beta=1.5, alpha=-0.5)
+    return p.view(covariance.shape) * torch.rsqrt(trace)
 
 
 def decorrelated_batch_norm(
@@ -143,6 +145,10 @@ def _joined(groups: Iterable[Tensor], num_groups: int, like: Tensor) -> Tensor:
 
 class _Covariance(ByHand):
     """μ, (C,), and (1/m) (x − μ)(x − μ)ᵀ, (G, C/G, C/G)."""
+
+    @classmethod
+    def of(cls, x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+        return cls.formula(x, num_groups) if x.numel() <= SMALL else super().of(x, num_groups)
 
     @staticmethod
     def formula(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:

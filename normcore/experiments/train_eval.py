@@ -1,0 +1,92 @@
+"""The gap between training and evaluation by batch size (chapter: Training and inference)."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch.nn import Module
+from torch.nn.functional import cross_entropy
+
+from normcore import nn
+from normcore.adaptation import reestimate
+from normcore.data import Split, digits
+from normcore.models import mlp
+from normcore.plotting import figure
+from normcore.training import train
+
+__all__ = ["MODES", "draw", "measure", "test"]
+
+SIZES = (64, 64, 64, 64, 10)
+MODES = ("as in training", "running averages", "precise statistics")
+
+
+def measure(
+    batch_sizes: Sequence[int] = (2, 4, 8, 32),
+    seeds: Sequence[int] = range(5),
+    lr: float = 0.1,
+    epochs: int = 5,
+    momentum: float = 0.1,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Train three hidden layers of 64 with batch norm on the digits, and test them in three modes.
+
+    Args:
+        batch_sizes: of training.
+        seeds: each draws the split, the initial weights and the order of the examples.
+        lr: learning rate at a batch of 32; at another size in proportion.
+        epochs: of training.
+        momentum: of the running averages.
+
+    Returns:
+        By mode: "accuracy" and "loss" on the test digits, (batch sizes, seeds). "as in training" normalizes
+        batches of the training's size by their own statistics; "precise statistics" are those of all
+        training data under the final weights.
+    """
+    results = {m: {q: np.zeros((len(batch_sizes), len(seeds))) for q in ("accuracy", "loss")} for m in MODES}
+    for i, size in enumerate(batch_sizes):
+        for j, seed in enumerate(seeds):
+            data = digits(seed)
+            torch.manual_seed(seed)
+            model = mlp(SIZES, lambda width: nn.BatchNorm1d(width, momentum=momentum))
+            train(model, data, lr=lr * size / 32, epochs=epochs, batch_size=size, seed=seed)
+            found = (
+                test(copy.deepcopy(model).train(), data, size),
+                test(model.eval(), data, size),
+                test(reestimate(model, [data.x_train]).eval(), data, size),
+            )
+            for mode, (accuracy, loss) in zip(MODES, found, strict=True):
+                results[mode]["accuracy"][i, j] = accuracy
+                results[mode]["loss"][i, j] = loss
+    return results
+
+
+@torch.no_grad()
+def test(model: Module, data: Split, batch_size: int) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy on the test data, in the mode that the model is in.
+
+    Examples come in batches of `batch_size`; those left over at the end are not used.
+    """
+    count = len(data.x_test) // batch_size * batch_size
+    logits = torch.cat([model(batch) for batch in data.x_test[:count].split(batch_size)])
+    targets = data.y_test[:count]
+    return (logits.argmax(1) == targets).float().mean().item(), cross_entropy(logits, targets).item()
+
+
+def draw(results: dict[str, dict[str, np.ndarray]], batch_sizes: Sequence[int]) -> Figure:
+    """Loss and accuracy against the batch size: medians and bands over the seeds."""
+    with figure(2, 1, (5.4, 4.6), sharex=True) as (fig, axes):
+        for mode, found in results.items():
+            for ax, quantity in zip(axes, ("accuracy", "loss"), strict=True):
+                runs = found[quantity].T
+                label = mode if quantity == "accuracy" else None
+                (line,) = ax.plot(batch_sizes, np.median(runs, 0), label=label)
+                ax.fill_between(
+                    batch_sizes, runs.min(0), runs.max(0), color=line.get_color(), alpha=0.25, linewidth=0
+                )
+        axes[0].set(ylabel="test accuracy", ylim=(0, 1.02))
+        axes[1].set(ylabel="test loss", xlabel="batch size in training", xscale="log", ylim=(0, None))
+        axes[1].set_xticks(batch_sizes, [str(b) for b in batch_sizes])
+        axes[1].minorticks_off()
+        fig.legend(loc="outside upper center", ncols=3)
+    return fig
