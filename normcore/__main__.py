@@ -1,6 +1,7 @@
 """The command `normcore`."""
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--no-compile", action="store_true", help="leave torch.compile out: much faster")
     bench.add_argument("--repeats", type=int, default=15, help="of each measurement (15)")
     bench.set_defaults(run=_bench)
+    experiment = commands.add_parser("experiment", help="make the stored results of an experiment again")
+    experiment.add_argument("name", choices=["growth"])
+    experiment.set_defaults(run=_experiment)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
@@ -68,6 +72,11 @@ def _bench(options: argparse.Namespace) -> int:
     for sentence in over:
         print(f"OVER THE LIMIT: {sentence}")
     return 1 if over else 0
+
+
+def _experiment(options: argparse.Namespace) -> int:
+    importlib.import_module(f"normcore.experiments.{options.name}").main()
+    return 0
 
 
 if __name__ == "__main__":

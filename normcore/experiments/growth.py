@@ -1,0 +1,126 @@
+"""How fast the gradient grows through batch norm at initialisation (chapter: Why it works).
+
+normcore experiment growth
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from normcore.experiments import stored
+from normcore.plotting import figure
+
+__all__ = ["REFERENCE", "draw", "main", "measure", "profile"]
+
+# An earlier run by other code, width 1000, 30 layers; the theory's limit for ReLU and large batches is
+# π/(π − 1), Yang et al. (2019)
+REFERENCE = {
+    "linear": {8: 1.196, 16: 1.077, 32: 1.035, 256: 1.005},
+    "ReLU": {8: 1.80, 16: 1.59, 32: 1.52, 256: 1.466},
+}
+
+
+def profile(
+    batch_size: int, activation: str, width: int, depth: int, seed: int, skip: bool = False
+) -> np.ndarray:
+    """Mean squares of the gradient to each layer's input, from the first layer to the last, in float64.
+
+        h_l = φ(BN(W_l h_{l−1})),   or with skip connections   h_l = h_{l−1} + φ(BN(W_l h_{l−1}))
+
+    γ = 1, β = 0, ε = 0; weights and inputs standard normal (batch norm divides the scale out); the
+    gradient that enters at the end is standard normal.
+
+    Args:
+        batch_size: B.
+        activation: "linear" or "ReLU".
+        width, depth: of the network.
+        seed: of weights, inputs and gradient.
+        skip: add what goes into a layer to what comes out.
+    """
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+    h = normal(batch_size, width)
+    kept = []
+    for _ in range(depth):
+        w = normal(width, width) / width**0.5
+        a = h @ w.T
+        c = a - a.mean(0)
+        s = c.square().mean(0).rsqrt()
+        x_hat = c * s
+        out = torch.relu(x_hat) if activation == "ReLU" else x_hat
+        kept.append((w, s, x_hat))
+        h = h + out if skip else out
+    g = normal(batch_size, width)
+    found = []
+    for w, s, x_hat in reversed(kept):
+        d = g * (x_hat > 0) if activation == "ReLU" else g
+        d = s * (d - d.mean(0) - x_hat * (d * x_hat).mean(0))
+        g = g + d @ w if skip else d @ w
+        found.append(g.square().mean().item())
+    return np.array(found[::-1])
+
+
+def measure(
+    batch_sizes: Sequence[int] = (8, 16, 32, 64, 128, 256),
+    activations: Sequence[str] = ("linear", "ReLU"),
+    seeds: Sequence[int] = range(3),
+    width: int = 1000,
+    depth: int = 30,
+    skip: bool = False,
+) -> dict[str, np.ndarray]:
+    """The factor a layer by which the squared gradient grows on its way back.
+
+    From the layers in the middle: the first and the last fifth are left out.
+
+    Returns:
+        By activation, factors of shape (batch sizes, seeds).
+    """
+    first, last = depth // 5, depth - depth // 5
+    results = {}
+    for activation in activations:
+        factors = np.zeros((len(batch_sizes), len(seeds)))
+        for i, size in enumerate(batch_sizes):
+            for j, seed in enumerate(seeds):
+                logs = np.log(profile(size, activation, width, depth, seed, skip))
+                factors[i, j] = np.exp(-np.polyfit(np.arange(first, last), logs[first:last], 1)[0])
+        results[activation] = factors
+    return results
+
+
+def main() -> None:
+    """Measure at full size, and store it."""
+    batch_sizes, seeds = [8, 16, 32, 64, 128, 256], list(range(5))
+    start = time.perf_counter()
+    results = {a: f.round(4).tolist() for a, f in measure(batch_sizes, seeds=seeds).items()}
+    path = stored.save(
+        "growth",
+        "normcore experiment growth",
+        {"batch_sizes": batch_sizes, "width": 1000, "depth": 30, "factors": results},
+        seeds,
+        time.perf_counter() - start,
+    )
+    print(path)
+
+
+def draw(batch_sizes: Sequence[int], factors: dict[str, np.ndarray]) -> Figure:
+    """Factor against the batch size, with (B − 2)/(B − 3) and π/(π − 1)."""
+    with figure() as (fig, ax):
+        for name, values in factors.items():
+            values = np.asarray(values)
+            (line,) = ax.plot(batch_sizes, np.median(values, 1), label=name, linestyle="")
+            ax.vlines(batch_sizes, values.min(1), values.max(1), color=line.get_color())
+        b = np.geomspace(min(batch_sizes), max(batch_sizes), 100)
+        ax.plot(b, (b - 2) / (b - 3), marker="", color="#808080", label="(B − 2)/(B − 3)")
+        ax.axhline(np.pi / (np.pi - 1), color="#808080", linestyle=":", marker="", label="π/(π − 1)")
+        ax.set(xscale="log", xlabel="batch size B", ylabel="growth of |gradient|² a layer")
+        ax.set_xticks(batch_sizes, [str(b) for b in batch_sizes])
+        ax.minorticks_off()
+        fig.legend(loc="outside upper center", ncols=2)
+    return fig
