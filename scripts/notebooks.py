@@ -96,6 +96,7 @@ def plain_markdown(text: str) -> str:
     text = re.sub(r"\{eq\}`[\w-]+`", "the equation above", text)
     text = re.sub(r"\{(?:ref|doc|term)\}`([^`<]+?)(?: <[^`>]+>)?`", r"\1", text)
     text = re.sub(r":::\{problem-set\} (\w+)\n:::", lambda m: problem_set_link(m[1]), text)
+    text = re.sub(r":::\{widget\} [\w-]+\n(.*?)\n:::", r"\1", text, flags=re.S)
     text = re.sub(r"\]\((?!https?:)([\w./-]+)\.md(#[\w-]+)?\)", r"](\1.ipynb)", text)
     return _directives(text)
 

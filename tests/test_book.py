@@ -83,3 +83,24 @@ def test_a_chapter_has_its_shape(page):
                  "assert ", "## Summary", "| Verdict |", "## Further reading"):  # fmt: skip
         assert part in text, part
     assert page in WITH_PROBLEM_SET or "There is no problem set for this chapter" in text
+
+
+WIDGETS = {"index-sets": "book/transform", "batch-norm": "book/inference"}
+
+
+@pytest.mark.parametrize("name, page", WIDGETS.items())
+def test_a_figure_to_play_with_is_on_its_page_and_says_so_without_a_script(site, name, page):
+    found = elements(site, page)
+    assert ("div", {"class": "widget", "data-widget": name}) in found
+    scripts = [a["src"] for tag, a in found if tag == "script" and name in (a.get("src") or "")]
+    assert len(scripts) == 1
+    script = ((site / page).parent / scripts[0]).resolve()
+    assert script.read_text("utf-8") == (ROOT / f"book/_static/widgets/{name}.js").read_text("utf-8")
+    text = (site / f"{page}.html").read_text("utf-8")
+    assert re.search(r"<noscript>[^<]{60,}</noscript>", text)
+    notebook = (ROOT / f"{page}.ipynb").read_text("utf-8")
+    assert "{widget}" not in notebook and "has a figure here to play with" in notebook
+
+
+def test_every_widget_has_its_page():
+    assert {path.stem for path in (ROOT / "book/_static/widgets").iterdir()} == set(WIDGETS)

@@ -4,9 +4,15 @@
     :::
 
 shows a problem set's card: its title, time and difficulty, a link to Colab and one to download it.
+    :::{widget} index-sets
+    A sentence for those who see the page without its script.
+    :::
+
+shows a figure to play with, made by book/_static/widgets/index-sets.js.
 `{{ repository }}` is the repository's address, as _config.yml has it.
 """
 
+import html
 import re
 from pathlib import Path
 
@@ -64,6 +70,25 @@ class ProblemSet(SphinxDirective):
         return [card]
 
 
+class Widget(SphinxDirective):
+    """A figure to play with; its content stands in where there is no script."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        name = self.arguments[0]
+        if not (ROOT / "book" / "_static" / "widgets" / f"{name}.js").is_file():
+            raise self.error(f"there is no widget {name!r} in book/_static/widgets")
+        source = "../" * self.env.docname.count("/") + f"_static/widgets/{name}.js"
+        instead = html.escape(" ".join(self.content))
+        text = (
+            f'<div class="widget" data-widget="{name}"><noscript>{instead}</noscript></div>'
+            f'<script defer src="{source}"></script>'
+        )
+        return [nodes.raw("", text, format="html")]
+
+
 def add_repository(app, config) -> None:
     """`{{ repository }}` in Markdown."""
     config.myst_substitutions["repository"] = config.html_theme_options["repository_url"]
@@ -82,5 +107,6 @@ def setup(app) -> dict:
     """Sphinx calls this."""
     app.connect("html-page-context", drop_thebe, priority=900)
     app.add_directive("problem-set", ProblemSet)
+    app.add_directive("widget", Widget)
     app.connect("config-inited", add_repository)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

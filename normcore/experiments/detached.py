@@ -98,5 +98,5 @@ def draw(results: dict[str, dict[str, np.ndarray]], window: int = 20) -> Figure:
                 ax.fill_between(at, means.min(0), means.max(0), color=line.get_color(), alpha=0.25, lw=0)
         axes[0].set(ylabel="training loss")
         axes[1].set(ylabel="length of W", xlabel="step")
-        fig.legend(loc="outside upper center", ncols=4)
+        fig.legend(loc="outside upper center", ncols=2)
     return fig

@@ -88,5 +88,5 @@ def draw(results: dict[str, dict[str, np.ndarray]], batch_sizes: Sequence[int]) 
         axes[1].set(ylabel="test loss", xlabel="batch size in training", xscale="log", ylim=(0, None))
         axes[1].set_xticks(batch_sizes, [str(b) for b in batch_sizes])
         axes[1].minorticks_off()
-        fig.legend(loc="outside upper center", ncols=3)
+        fig.legend(loc="outside upper center", ncols=2)
     return fig

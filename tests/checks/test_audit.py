@@ -75,7 +75,7 @@ def test_a_missing_solution_is_found():
 
 def test_the_command_says_what_is_wrong_with_its_call(capsys, tmp_path):
     assert main(["audit", "ps77"]) == 2
-    assert "no problem set named 'ps77'; there are: ps01, ps02" in capsys.readouterr().err
+    assert "no problem set named 'ps77'; there are: ps01, ps02, ps03" in capsys.readouterr().err
     assert main(["audit", "ps02", "--solutions", str(tmp_path)]) == 2
     assert "run from the root of the repository" in capsys.readouterr().err
 

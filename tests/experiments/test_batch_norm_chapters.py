@@ -1,0 +1,162 @@
+"""The experiments of the chapters on batch norm, at a small size: they measure what they say they do."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from normcore.data import digits
+from normcore.experiments import (
+    covariate_shift,
+    detached,
+    landscape,
+    noisy,
+    regularization,
+    speed,
+    train_eval,
+)
+from normcore.models import mlp
+
+KINDS = {
+    "right": lambda x: torch.nn.functional.batch_norm(x, None, None, training=True),
+    "both": lambda x: (x - x.mean(0).detach()) / torch.sqrt(x.var(0, correction=0).detach() + 1e-5),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_detached_layer_is_wrong_in_its_gradient_alone(name):
+    x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    r = torch.randn(6, 3, dtype=torch.float64)
+    layer = detached.DetachedBatchNorm(3, detached.VARIANTS[name]).double()
+    expected = KINDS[name](x)
+    torch.testing.assert_close(layer(x), expected)
+    ours, theirs = (torch.autograd.grad((y * r).sum(), x)[0] for y in (layer(x), expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_detached_layer_moves_its_averages_once_a_step():
+    layer, x = detached.DetachedBatchNorm(3, ("mean",)), torch.randn(6, 3)
+    layer(x)
+    torch.testing.assert_close(layer.running_mean, 0.1 * x.mean(0))
+
+
+def test_detached_networks_learn_less():
+    results = detached.measure(0.1, seeds=range(2), epochs=2)
+    assert set(results) == set(detached.VARIANTS)
+    assert results["right"]["loss"].shape == (2, 84)
+    assert results["right"]["loss"][:, -20:].mean() < results["both"]["loss"][:, -20:].mean()
+
+
+def test_the_three_modes_of_testing():
+    results = train_eval.measure((8,), seeds=[0], epochs=1)
+    assert list(results) == list(train_eval.MODES)
+    assert all(0 <= r["accuracy"][0, 0] <= 1 for r in results.values())
+    data, model = digits(0), mlp((64, 16, 10), torch.nn.BatchNorm1d).eval()
+    logits = model(data.x_test[:448])
+    accuracy, loss = train_eval.test(model, data, 8)
+    assert accuracy == (logits.argmax(1) == data.y_test[:448]).float().mean().item()
+    assert loss == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, data.y_test[:448]).item(), rel=1e-5
+    )
+
+
+def test_steps_to_a_target():
+    runs = speed.measure((0.3,), seeds=[0], target=0.5, epochs=4)
+    assert set(runs) == set(speed.NETWORKS)
+    assert runs["before"][0, 0] % 7 == 0 and runs["before"][0, 0] < 168
+    never = speed.measure((0.3,), seeds=[0], target=1.01, epochs=1)
+    assert np.isinf(never["before"]).all()
+
+
+def test_he_initialisation_and_its_scale():
+    torch.manual_seed(0)
+    model = speed.initialise(mlp((500, 400, 10)), scale=3.0)
+    assert model[0].weight.std().item() == pytest.approx(3 * (2 / 500) ** 0.5, rel=0.02)
+    assert not model[0].bias.any()
+
+
+def test_noise_adds_up_to_what_is_drawn():
+    torch.manual_seed(0)
+    layer = noisy.NoisyBatchNorm(2000, amount=2.0)
+    x = torch.randn(50, 2000)
+    noise = layer(x) - torch.nn.functional.batch_norm(x, None, None, training=True)
+    # a uniform mean in [−a, a] has variance a²/3, and the uniform deviation in [0, a] a mean square of a²/3
+    assert noise.mean(0).square().mean().item() == pytest.approx(4 / 3 + 4 / 3 / 50, rel=0.1)
+    assert noise.var(0).mean().item() == pytest.approx(4 / 3, rel=0.1)
+    layer.eval()
+    torch.testing.assert_close(layer(x), layer(x))
+
+
+def test_a_known_shift_of_inputs():
+    before = torch.randn(1000, 3) * torch.tensor([1.0, 2.0, 5.0])
+    assert covariate_shift.input_change(before, before + 2 * before.std(0)) == pytest.approx(2, rel=1e-4)
+    constant = torch.cat([before, torch.ones(1000, 1)], 1)
+    assert covariate_shift.input_change(constant, constant) == 0
+
+
+@pytest.mark.parametrize("norm", [None, torch.nn.BatchNorm1d])
+def test_measuring_the_gradients_shift_leaves_the_model_as_it_was(norm):
+    torch.manual_seed(0)
+    data = digits(0)
+    model = speed.initialise(mlp(speed.SIZES, norm)).train()
+    before = copy.deepcopy(model.state_dict())
+    x, y = data.x_train[:32], data.y_train[:32]
+    change, cosine = covariate_shift.gradient_change(model, x, y, 0.1)
+    covariate_shift.inputs_of(model, x)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    assert change > 0.01 and -1 <= cosine < 1
+    still, same = covariate_shift.gradient_change(model, x, y, 0.0)
+    assert still == 0 and same == pytest.approx(1)
+
+
+def test_both_networks_are_followed():
+    shift = covariate_shift.measure(seeds=[0], steps=14)
+    ahead = landscape.measure(seeds=[0], steps=14)
+    for results, quantities in ((shift, ("inputs", "gradients", "cosine")), (ahead, landscape.QUANTITIES)):
+        assert set(results) == {"with", "without"}
+        for found in results.values():
+            assert all(found[q].shape == (1, 2) and np.isfinite(found[q]).all() for q in quantities)
+
+
+def test_looking_ahead_does_not_disturb_the_training():
+    """The losses of the first measurement are those of the definition."""
+    ahead = landscape.measure(seeds=[0], steps=1, lengths=(0.1, 0.2))["without"]
+    data = digits(0)
+    torch.manual_seed(0)
+    model = speed.initialise(mlp(speed.SIZES)).train()
+    batch = torch.randint(len(data.x_train), (32,), generator=torch.Generator().manual_seed(0))
+    x, y = data.x_train[batch], data.y_train[batch]
+
+    def at(t, g):
+        moved = copy.deepcopy(model)
+        with torch.no_grad():
+            for p, d in zip(moved.parameters(), g, strict=True):
+                p -= t * d
+        loss = torch.nn.functional.cross_entropy(moved(x), y)
+        return loss.item(), torch.autograd.grad(loss, list(moved.parameters()))
+
+    _, g = at(0.0, [torch.zeros_like(p) for p in model.parameters()])
+    (one, g1), (two, g2) = at(0.1, g), at(0.2, g)
+
+    def norm(gradients):
+        return torch.cat([v.flatten() for v in gradients]).norm().item()
+
+    changes = [norm([a - b for a, b in zip(h, g, strict=True)]) for h in (g1, g2)]
+    assert ahead["loss"][0, 0] == pytest.approx(abs(one - two), rel=1e-3)
+    assert ahead["gradient"][0, 0] == pytest.approx(max(changes) / norm(g), rel=1e-3)
+    ratios = [c / (t * norm(g)) for c, t in zip(changes, (0.1, 0.2), strict=True)]
+    assert ahead["smoothness"][0, 0] == pytest.approx(max(ratios), rel=1e-3)
+
+
+def test_regularization_compares_four_networks_and_finds_the_variance_shift():
+    results = regularization.measure(seeds=[0], examples=100, epochs=10)
+    assert set(results) == set(regularization.NETWORKS)
+    first, *later = results["both"]["variance ratio"][0]
+    assert abs(first - 1) < 0.2 and min(later) > 1.05
+
+
+def test_the_noise_of_statistics_falls_with_the_root_of_the_batch():
+    noise = regularization.measure_noise((8, 32), seeds=[0], draws=100)[0]
+    assert noise[0] / noise[1] == pytest.approx(2, rel=0.15)
