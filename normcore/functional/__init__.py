@@ -27,6 +27,7 @@ from normcore.functional.layer import (
 )
 from normcore.functional.mixed import adaptive_instance_norm, batch_instance_norm, switchable_norm
 from normcore.functional.normalize import normalize, normalize_rms
+from normcore.functional.recurrent import normalized_gru_cell, normalized_lstm_cell
 from normcore.functional.response import evonorm_b0, evonorm_s0, filter_response_norm, local_response_norm
 from normcore.functional.sync import sync_batch_norm
 from normcore.functional.weight import spectral_norm, weight_norm, weight_standardization
@@ -52,6 +53,8 @@ __all__ = [
     "mean_only_batch_norm",
     "normalize",
     "normalize_rms",
+    "normalized_gru_cell",
+    "normalized_lstm_cell",
     "partial_rms_norm",
     "qk_norm",
     "rms_norm",

@@ -100,7 +100,9 @@ class _Recurrent(Module):
 
     gates: int
 
-    def __init__(self, input_size: int, hidden_size: int, norms: tuple[Module, ...], device, dtype) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, norms: tuple[Module | None, ...], device, dtype
+    ) -> None:
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -180,11 +182,15 @@ class _LSTM(_Recurrent):
         return h, h
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], t: int, valid: Tensor | None) -> tuple[Tensor, ...]:
-        h, c = state
-        a = self.norm_ih(x, t, valid) + self.norm_hh(h @ self.weight_hh.mT, t, valid) + self.bias
-        f, i, o, g = a.chunk(4, dim=1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(self.norm_out(c, t, valid)), c
+        return F.normalized_lstm_cell(
+            x,
+            state,
+            self.weight_hh,
+            self.bias,
+            lambda a: self.norm_ih(a, t, valid),
+            lambda a: self.norm_hh(a, t, valid),
+            lambda c: self.norm_out(c, t, valid),
+        )
 
 
 class _GRU(_Recurrent):
@@ -192,11 +198,8 @@ class _GRU(_Recurrent):
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], t: int, valid: Tensor | None) -> tuple[Tensor, ...]:
         (h,) = state
-        x_r, x_z, x_n = (self.norm_ih(x, t, valid) + self.bias).chunk(3, dim=1)
-        h_r, h_z, h_n = self.norm_hh(h @ self.weight_hh.mT, t, valid).chunk(3, dim=1)
-        r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
-        n = torch.tanh(self.norm_out(x_n + r * h_n, t, valid))
-        return ((1 - z) * n + z * h,)
+        norm_ih, norm_hh = (lambda a, n=n: n(a, t, valid) for n in (self.norm_ih, self.norm_hh))
+        return (F.normalized_gru_cell(x, h, self.weight_hh, self.bias, norm_ih, norm_hh),)
 
 
 class BatchNormLSTM(_LSTM):
@@ -259,7 +262,7 @@ class BatchNormGRU(_GRU):
     ) -> None:
         sizes = (3 * hidden_size, 3 * hidden_size)
         norms = _batch_norms(sizes, (False, False), max_steps, statistics, device, dtype)
-        super().__init__(input_size, hidden_size, (*norms, _Identity()), device, dtype)
+        super().__init__(input_size, hidden_size, (*norms, None), device, dtype)
         if statistics == "sequence":
             self.norm_sequence = _SequenceBatchNorm(3 * hidden_size, device, dtype)
 
@@ -290,7 +293,7 @@ class LayerNormGRU(_GRU):
 
     def __init__(self, input_size: int, hidden_size: int, device=None, dtype=None) -> None:
         gates = (_Layer(3 * hidden_size, False, device, dtype) for _ in range(2))
-        norms = (*gates, _Identity())
+        norms = (*gates, None)
         super().__init__(input_size, hidden_size, norms, device, dtype)
 
 

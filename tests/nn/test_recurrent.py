@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as TF
 
+from normcore import functional as F
 from normcore import nn
 from tests.layers import random_input
 
@@ -83,12 +84,17 @@ def test_gradients(name):
     assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x)
 
 
+class Same(torch.nn.Module):
+    def forward(self, x, step, valid=None):
+        return x
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_without_norms_the_gru_and_lstm_are_torchs(name):
     """With the norms taken out, the cells are torch.nn's: same gates, same order of operations."""
     layer = made(name, **CELLS[name][1])
     for norm in ("norm_ih", "norm_hh", "norm_out"):
-        setattr(layer, norm, type(made("LayerNormGRU").norm_out)())
+        setattr(layer, norm, Same())
     lstm_like = "LSTM" in name
     theirs = (torch.nn.LSTM if lstm_like else torch.nn.GRU)(D, H, batch_first=True).double()
     order = (1, 0, 3, 2) if lstm_like else (0, 1, 2)  # ours f, i, o, g; torch's i, f, g, o
@@ -186,3 +192,27 @@ def test_state_dicts_are_strict():
     other.load_state_dict(layer.state_dict(), strict=True)
     x = random_input((N, T + 3, D), seed=3)
     assert torch.equal(other.eval()(x)[0], layer.eval()(x)[0])
+
+
+def test_without_norms_a_cell_is_torchs():
+    """torch's order of gates is i, f, g, o; its GRU has two biases, of which ours stands with the input."""
+    x, h, c = (random_input((N, size), seed=size) for size in (D, H, H + 1))
+    c = c[:, :H]
+    lstm_cell = torch.nn.LSTMCell(D, H).double()
+    order = torch.cat([torch.arange(H) + k * H for k in (1, 0, 3, 2)])
+    bias = (lstm_cell.bias_ih + lstm_cell.bias_hh)[order]
+    ours = F.normalized_lstm_cell(x @ lstm_cell.weight_ih[order].T, (h, c), lstm_cell.weight_hh[order], bias)
+    for a, b in zip(ours, lstm_cell(x, (h, c)), strict=True):
+        torch.testing.assert_close(a, b)
+    gru_cell = torch.nn.GRUCell(D, H).double()
+    torch.nn.init.zeros_(gru_cell.bias_hh)
+    ours = F.normalized_gru_cell(x @ gru_cell.weight_ih.T, h, gru_cell.weight_hh, gru_cell.bias_ih)
+    torch.testing.assert_close(ours, gru_cell(x, h))
+
+
+def test_a_cell_names_shapes_that_do_not_fit():
+    h = torch.zeros(N, H)
+    with pytest.raises(RuntimeError, match=rf"input must be \({N}, {4 * H}\).*they are \({N}, 7\)"):
+        F.normalized_lstm_cell(torch.zeros(N, 7), (h, h), torch.zeros(4 * H, H))
+    with pytest.raises(RuntimeError, match=rf"weight_hh \({3 * H}, {H}\)"):
+        F.normalized_gru_cell(torch.zeros(N, 3 * H), h, torch.zeros(4 * H, H))
