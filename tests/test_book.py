@@ -64,7 +64,7 @@ def test_a_chapter_has_its_colab_notebook_problem_set_and_described_figures(site
     assert any(link.endswith(f"/{page}.ipynb") and "colab." in link for link in links)
     if page in WITH_PROBLEM_SET:
         assert any("/exercises/ps" in link and "colab." in link for link in links)
-    assert any("_downloads" in link and link.endswith(".ipynb") for link in links)
+        assert any("_downloads" in link and link.endswith(".ipynb") for link in links)
     drawings = [a for tag, a in found if tag == "svg" and a.get("role") == "img"]
     assert len(drawings) >= 3 and all(len(a["aria-label"]) > 60 for a in drawings)
 
