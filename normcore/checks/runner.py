@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["OutputError", "Watch", "run"]
+__all__ = ["OutputError", "Watch", "WatchModules", "run"]
 
 SOURCE_NAME = "<check>"
 
@@ -60,36 +60,24 @@ def _plain(name: str, value: object) -> np.ndarray:
     raise OutputError(f"{name} must be a tensor of numbers, but it is {what}")
 
 
-class Watch(TorchDispatchMode):
-    """Records which of the forbidden operators and modules are called while it is open.
-
-    Operators are seen where torch dispatches them, so it does not matter by which name or through which
-    layer they were reached. Modules are seen by the frames that they run.
+class WatchModules:
+    """Records which of the forbidden modules run while it is open, by the frames that they run.
 
     Args:
-        forbidden: "aten::native_batch_norm" for an operator, "normcore" for a module and all below it.
+        forbidden: "normcore" for a module and all below it; names of operators are passed over.
     """
 
     def __init__(self, forbidden: frozenset[str]) -> None:
-        super().__init__()
         self.forbidden = forbidden
         self.seen: set[str] = set()
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "WatchModules":
         self._previous = sys.getprofile()
-        result = super().__enter__()
         sys.setprofile(self._frame)
-        return result
+        return self
 
     def __exit__(self, *exception) -> None:
         sys.setprofile(self._previous)
-        super().__exit__(*exception)
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        operator = func._schema.name
-        if operator in self.forbidden:
-            self.seen.add(operator)
-        return func(*args, **(kwargs or {}))
 
     def _frame(self, frame, event, _argument) -> None:
         if event != "call":
@@ -100,3 +88,38 @@ class Watch(TorchDispatchMode):
         for name in self.forbidden:
             if module == name or module.startswith(name + "."):
                 self.seen.add(name)
+
+
+class Watch(TorchDispatchMode):
+    """Records which of the forbidden operators and modules are called while it is open.
+
+    Operators are seen where torch dispatches them, so it does not matter by which name or through which
+    layer they were reached.
+
+    Args:
+        forbidden: "aten::native_batch_norm" for an operator, "normcore" for a module and all below it.
+    """
+
+    def __init__(self, forbidden: frozenset[str]) -> None:
+        super().__init__()
+        self.forbidden = forbidden
+        self._modules = WatchModules(forbidden)
+
+    @property
+    def seen(self) -> set[str]:
+        return self._modules.seen
+
+    def __enter__(self) -> "Watch":
+        result = super().__enter__()
+        self._modules.__enter__()
+        return result
+
+    def __exit__(self, *exception) -> None:
+        self._modules.__exit__(*exception)
+        super().__exit__(*exception)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        operator = func._schema.name
+        if operator in self.forbidden:
+            self.seen.add(operator)
+        return func(*args, **(kwargs or {}))
