@@ -174,7 +174,8 @@ def measure(name: str, size: str, compiled: bool = True, repeats: int = 15) -> R
     runs["copy", 0] = lambda: copied.copy_(upstream)
     if method.operator is not None:
         runs["operator", 0] = lambda: method.operator(upstream)
-    medians = _interleaved(runs, repeats)
+    # calls of microseconds scatter more, and cost nothing to repeat
+    medians = _interleaved(runs, repeats * (10 if x.numel() < 2**18 else 1))
     one = medians["copy", 0] / 2  # a copy reads n and writes n
     more = medians.get(("operator", 0), 0.0)
     forward, backward = method.moves

@@ -150,8 +150,10 @@ def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> 
 
     Source: Ioffe and Szegedy (2015), section 3.1.
     """
+    if isinstance(momentum, Tensor):
+        momentum = momentum.to(running.dtype)
     with torch.no_grad():
-        running.copy_((1 - momentum) * running + momentum * batch.detach().to(running.dtype))
+        running.lerp_(batch.detach().to(running.dtype), momentum)
 
 
 def update_running_moments(

@@ -42,11 +42,12 @@ def inverse_root_by_newton(covariance: Tensor, steps: int) -> Tensor:
     """
     trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     scaled = (covariance / trace).view(-1, *covariance.shape[-2:])
-    p = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device).expand_as(scaled)
-    for k in range(steps):
-        cube = p if k == 0 else p @ p @ p  # P_0 = I
-        p = torch.baddbmm(p, cube, scaled, beta=1.5, alpha=-0.5)
-    return p.view(covariance.shape) * torch.rsqrt(trace)
+    # with P_k = 1.5^k R_k each step is one sum, R_{k+1} = R_k + R_k³ (c_k Σ_N), c_k = −1.5^(2k−1) / 2
+    factors = -0.5 * 1.5 ** (2 * torch.arange(steps, dtype=scaled.dtype, device=scaled.device) - 1)
+    r = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device).expand_as(scaled)
+    for k, term in enumerate((factors.view(-1, 1, 1, 1) * scaled).unbind()):
+        r = r + term if k == 0 else torch.baddbmm(r, r @ r @ r, term)  # R_0 = I
+    return r.view(covariance.shape) * (1.5**steps * torch.rsqrt(trace))
 
 
 def decorrelated_batch_norm(
@@ -95,8 +96,15 @@ def decorrelated_batch_norm(
     x = input.to(accumulation_dtype(input.dtype))
     with _in_full_precision(input.device.type):
         if training:
-            mean, covariance = _Covariance.of(x, num_groups)
-            covariance = covariance + eps * torch.eye(channels // num_groups, dtype=x.dtype, device=x.device)
+            identity = torch.eye(channels // num_groups, dtype=x.dtype, device=x.device)
+            groups = None
+            if x.numel() <= SMALL:
+                mean, groups = _centred_groups(x, num_groups)
+                m = groups.shape[-1]
+                covariance = torch.baddbmm(eps * m * identity, groups, groups.mT) / m
+            else:
+                mean, covariance = _Covariance.of(x, num_groups)
+                covariance = covariance + eps * identity
             if newton_steps is None:
                 whitening = inverse_root(covariance)
             else:
@@ -110,18 +118,34 @@ def decorrelated_batch_norm(
                 "training=False"
             )
         else:
-            mean, whitening = running_mean.to(x.dtype), running_whitening.to(x.dtype)
+            mean, whitening, groups = running_mean.to(x.dtype), running_whitening.to(x.dtype), None
         # diag(γ) Σ^(−1/2), so that the scale costs no pass of its own
         gamma = x.new_ones(channels) if weight is None else weight.to(x.dtype)
         matrix = gamma.view(num_groups, -1, 1) * whitening
         beta = x.new_zeros(channels) if bias is None else bias.to(x.dtype)
-        y = _Product.of(x, mean, matrix, beta, training)
+        if groups is None:
+            y = _Product.of(x, mean, matrix, beta, training)
+        else:
+            y = _like(torch.baddbmm(beta.view(num_groups, -1, 1), matrix, groups), x)
     return y.to(input.dtype)
 
 
 def _in_full_precision(device_type: str):
     """Autocast would take the products of matrices down to half precision."""
     return contextlib.nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
+
+
+def _centred_groups(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """μ, (C,), and x − μ, (G, C/G, m)."""
+    mean, centred = centre(x.movedim(1, 0).flatten(1), 1)
+    return mean.flatten(), centred.view(num_groups, -1, centred.shape[1])
+
+
+def _like(groups: Tensor, x: Tensor) -> Tensor:
+    """(G, C/G, m) as (N, C, *), in the memory format of x."""
+    y = groups.view(x.shape[1], len(x), *x.shape[2:]).movedim(0, 1)
+    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _group(x: Tensor, g: int, num_groups: int) -> Tensor:
@@ -146,15 +170,10 @@ def _joined(groups: Iterable[Tensor], num_groups: int, like: Tensor) -> Tensor:
 class _Covariance(ByHand):
     """μ, (C,), and (1/m) (x − μ)(x − μ)ᵀ, (G, C/G, C/G)."""
 
-    @classmethod
-    def of(cls, x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-        return cls.formula(x, num_groups) if x.numel() <= SMALL else super().of(x, num_groups)
-
     @staticmethod
     def formula(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-        mean, centred = centre(x.movedim(1, 0).flatten(1), 1)
-        groups = centred.view(num_groups, -1, centred.shape[1])
-        return mean.flatten(), groups @ groups.mT / groups.shape[-1]
+        mean, groups = _centred_groups(x, num_groups)
+        return mean, groups @ groups.mT / groups.shape[-1]
 
     @staticmethod
     def forward(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
@@ -183,11 +202,9 @@ class _Product(ByHand):
 
     @staticmethod
     def formula(x: Tensor, mean: Tensor, matrix: Tensor, beta: Tensor, training: bool) -> Tensor:
-        channels_first = x.movedim(1, 0)
-        flat = channels_first.flatten(1)
+        flat = x.movedim(1, 0).flatten(1)
         centred = centre(flat, 1)[1] if training else flat - mean[:, None]
-        y = matrix @ centred.view(len(matrix), -1, flat.shape[1]) + beta.view(len(matrix), -1, 1)
-        return y.view(channels_first.shape).movedim(0, 1)
+        return _like(matrix @ centred.view(len(matrix), -1, flat.shape[1]) + beta.view(len(matrix), -1, 1), x)
 
     @staticmethod
     def _centred(x: Tensor, mean: Tensor, num_groups: int, g: int, training: bool) -> Tensor:
