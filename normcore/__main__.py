@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import json
 import sys
+import time
 from pathlib import Path
 
 
@@ -29,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     grade.add_argument("--student", action="append", help="only this one; may be given again")
     grade.add_argument("--workers", type=int, help="submissions at the same time (one a core)")
     grade.add_argument("--again", action="store_true", help="those too that have not changed since")
+    grade.add_argument("--json", action="store_true", help="print one JSON object a submission")
     grade.add_argument("--trust-submissions", action="store_true", help="run them without a sandbox")
     grade.add_argument("--course", type=Path, default=Path("."), help="folder of nbgrader_config.py")
     grade.set_defaults(run=_grade)
@@ -86,10 +89,28 @@ def _grade(options: argparse.Namespace) -> int:
     from normcore.grading.course import Course, grade_all
     from normcore.grading.sandbox import SandboxMissing
 
-    def report(graded) -> None:
+    started = time.monotonic()
+
+    def report(graded, done: int, total: int) -> None:
         outcomes = [t.outcome for t in graded.tasks.values()]
+        if options.json:
+            tasks = {n: {"outcome": t.outcome, "mistakes": t.mistakes} for n, t in graded.tasks.items()}
+            line = {
+                "student": graded.student,
+                "tasks": tasks,
+                "refused": graded.refused,
+                "notes": graded.notes,
+            }
+            print(json.dumps({**line, **graded.provenance}, ensure_ascii=False), flush=True)
+            return
         counts = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
-        print(f"{graded.student}: {'refused: ' + graded.refused if graded.refused else counts}", flush=True)
+        rate = done / (time.monotonic() - started)
+        print(
+            f"{done}/{total} {graded.student}: "
+            f"{'refused: ' + graded.refused if graded.refused else counts}"
+            f"   ({60 * rate:.0f} a minute, {(total - done) / rate:.0f} s left)",
+            flush=True,
+        )
 
     try:
         summary = grade_all(
@@ -104,11 +125,19 @@ def _grade(options: argparse.Namespace) -> int:
     except SandboxMissing as error:
         print(f"normcore: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nnormcore: stopped. What is recorded stays; the same command goes on.", file=sys.stderr)
+        return 130
+    if not options.json:
+        _print_summary(summary)
+    return 1 if summary.failed else 0
+
+
+def _print_summary(summary) -> None:
     print(
         f"{summary.graded} graded, of which {summary.refused} refused; {summary.skipped} unchanged; "
         f"{summary.failed} not graded, by our failure"
     )
-    return 1 if summary.failed else 0
 
 
 def _experiment(options: argparse.Namespace) -> int:
