@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     grade.add_argument("assignment", help="such as ps02")
     grade.add_argument("--student", action="append", help="only this one; may be given again")
     grade.add_argument("--workers", type=int, help="submissions at the same time (one a core)")
+    grade.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://host:8786")
     grade.add_argument("--again", action="store_true", help="those too that have not changed since")
     grade.add_argument("--json", action="store_true", help="print one JSON object a submission")
     grade.add_argument("--trust-submissions", action="store_true", help="run them without a sandbox")
@@ -86,6 +87,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
+    from normcore.grading.cluster import ClusterMissing
     from normcore.grading.course import Course, grade_all
     from normcore.grading.sandbox import SandboxMissing
 
@@ -120,9 +122,10 @@ def _grade(options: argparse.Namespace) -> int:
             options.workers,
             options.trust_submissions,
             options.again,
+            options.scheduler,
             report=report,
         )
-    except SandboxMissing as error:
+    except (ClusterMissing, SandboxMissing) as error:
         print(f"normcore: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
