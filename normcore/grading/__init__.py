@@ -1,0 +1,1 @@
+"""From a folder of submissions that nobody trusts to marks in nbgrader's gradebook: `normcore grade`."""

@@ -1,0 +1,176 @@
+"""A folder of submissions, graded in parallel: `normcore grade psNN`."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbgrader.api import Gradebook, MissingEntry
+
+from normcore.checks.audit import find_problem_set
+from normcore.grading import cluster, sandbox
+from normcore.grading.grade import Graded, grade
+from normcore.grading.intake import read
+from normcore.grading.record import record
+
+__all__ = ["Course", "Summary", "grade_all"]
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a course keeps its things, as nbgrader_config.py has them.
+
+    Attributes:
+        root: the folder of nbgrader_config.py.
+        course_id: in the gradebook.
+    """
+
+    root: Path
+    course_id: str = "normcore"
+
+    @property
+    def db_url(self) -> str:
+        return f"sqlite:///{self.root}/grading/gradebook.db"
+
+    def submissions(self, assignment: str) -> dict[str, Path]:
+        """By student, the file to grade: psNN.ipynb, or the only notebook that is there."""
+        found = {}
+        for folder in sorted((self.root / "grading" / "submitted").glob(f"*/{assignment}")):
+            expected = folder / f"{assignment}.ipynb"
+            others = sorted(p for p in folder.glob("*.ipynb") if not p.is_symlink())
+            found[folder.parent.name] = (
+                expected if expected.exists() or expected.is_symlink() or len(others) != 1 else others[0]
+            )
+        return found
+
+    def release(self, assignment: str) -> nbformat.NotebookNode:
+        """What learners were given; made, and put into the gradebook, where it is missing there."""
+        released = self.root / "grading" / "release" / assignment / f"{assignment}.ipynb"
+        with Gradebook(self.db_url, self.course_id) as gradebook:
+            try:
+                gradebook.find_assignment(assignment)
+                known = True
+            except MissingEntry:
+                known = False
+        if not known or not released.is_file():
+            # nbgrader runs `alembic` by name, which lies beside this Python
+            beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            subprocess.run(
+                [sys.executable, "-m", "nbgrader", "generate_assignment", assignment, "--create", "--force",
+                 "--CourseDirectory.release_directory=grading/release"],
+                cwd=self.root, env={**os.environ, "PATH": beside}, check=True, capture_output=True,
+            )  # fmt: skip
+        return nbformat.read(released, as_version=4)
+
+    def secret(self) -> bytes:
+        """The seed of all hidden cases, made once; whoever has it knows them."""
+        path = self.root / "grading" / "secret"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32), "ascii")
+        return bytes.fromhex(path.read_text("ascii"))
+
+
+@dataclass
+class Summary:
+    """What came of a run.
+
+    Attributes:
+        graded: submissions with marks; of these
+        refused: those whose file could not be read.
+        failed: those that we failed to grade, after every try; they have no marks.
+        skipped: those graded before, unchanged since.
+    """
+
+    graded: int = 0
+    refused: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def grade_all(
+    course: Course,
+    assignment: str,
+    students: list[str] | None = None,
+    workers: int | None = None,
+    trusted: bool = False,
+    again: bool = False,
+    scheduler: str | None = None,
+    limits: sandbox.Limits | None = None,
+    report: Callable[[Graded, int, int], None] = lambda graded, done, total: None,
+) -> Summary:
+    """Grade every submission to an assignment, and record the marks.
+
+    Args:
+        course: the course.
+        assignment: such as "ps02".
+        students: only these.
+        workers: at the same time, where no scheduler is given; one a core by default.
+        trusted: run submissions without a sandbox.
+        again: grade those, too, that were graded before and have not changed.
+        scheduler: address of a Dask scheduler; by default a cluster of this machine's cores is started.
+        limits: of each submission.
+        report: called with each submission once its marks are recorded, how many are, and how many will be.
+
+    Raises:
+        SandboxMissing: no sandbox, and submissions are not trusted.
+        ValueError: no such problem set, no submission, or a student without one.
+    """
+    sandbox.check(trusted)
+    find_problem_set(assignment)  # a name that is none is said before anything is made
+    submissions = course.submissions(assignment)
+    if students:
+        if missing := sorted(set(students) - submissions.keys()):
+            raise ValueError(f"no submission to {assignment} by: {', '.join(missing)}")
+        submissions = {s: submissions[s] for s in students}
+    if not submissions:
+        raise ValueError(
+            f"no submissions to {assignment}: they belong in grading/submitted/STUDENT/{assignment}/"
+        )
+    (course.root / "grading").mkdir(exist_ok=True)
+    release, secret = course.release(assignment), course.secret()
+    folder = course.root / "grading" / "autograded"
+    summary = Summary()
+    todo = {}
+    for student, path in submissions.items():
+        taken = read(path, release)
+        before = _graded_before(folder / student / assignment / "provenance.json")
+        if not again and taken.hash and taken.hash == before:
+            summary.skipped += 1
+        else:
+            todo[student] = taken
+    arguments = (release, assignment, secret, limits, trusted)
+    jobs = {student: (student, taken, *arguments) for student, taken in todo.items()}
+    if scheduler is None and (len(jobs) < 2 or workers == 1):
+        results = (_grade(*job) for job in jobs.values())
+    else:
+        results = cluster.run(_grade, jobs, workers or os.cpu_count() or 1, scheduler)
+    for graded in results:
+        record(graded, release, assignment, folder, course.db_url, course.course_id)
+        summary.graded += not graded.failed
+        summary.failed += graded.failed
+        summary.refused += bool(graded.refused)
+        report(graded, summary.graded + summary.failed, len(todo))
+    return summary
+
+
+def _grade(student: str, *arguments) -> Graded:
+    """Graded; where the failure is ours, tried again, and in the end said so."""
+    for _ in range(TRIES):
+        graded = grade(student, *arguments)
+        if not graded.failed:
+            break
+    return graded
+
+
+def _graded_before(provenance: Path) -> str:
+    """The hash of what was graded before; empty where nothing was."""
+    return json.loads(provenance.read_text("utf-8"))["submission"] if provenance.is_file() else ""

@@ -1,0 +1,260 @@
+"""One submission, from its file to a verdict on each task."""
+
+import hashlib
+import hmac
+import importlib
+import io
+import json
+import shutil
+import struct
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import numpy as np
+
+from normcore.checks import runner
+from normcore.checks.audit import find_problem_set
+from normcore.checks.check import Check
+from normcore.checks.judge import Judge
+from normcore.checks.notebook import HIDDEN_CASES, ProblemSet
+from normcore.grading import intake, sandbox
+
+__all__ = ["Graded", "TaskVerdict", "grade", "seed_of"]
+
+WORKER = Path(__file__).with_name("worker.py")
+MAX_ARRAY_BYTES = 2**24
+
+# Why a task has no points: the answer is wrong; it misbehaved; or we failed, and it is to be tried again.
+RIGHT, WRONG, MISBEHAVED, OURS = "right", "wrong", "misbehaved", "our failure"
+
+
+@dataclass(frozen=True)
+class TaskVerdict:
+    """What came of one task.
+
+    Attributes:
+        outcome: "right", "wrong", "misbehaved" or "our failure".
+        message: for the learner; no hidden case in it.
+        mistakes: names of the known mistakes that were found.
+    """
+
+    outcome: str
+    message: str
+    mistakes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One submission, graded.
+
+    Attributes:
+        student: whose.
+        tasks: verdicts by the name of the task.
+        sources: of the solution cells, as they were taken.
+        refused: why the file could not be graded; empty where it was.
+        notes: what else was odd about it.
+        provenance: what the marks came from: hashes, seed, seconds.
+    """
+
+    student: str
+    tasks: dict[str, TaskVerdict]
+    sources: dict[str, str]
+    refused: str
+    notes: tuple[str, ...]
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is our failure, so that nothing may be recorded."""
+        return any(t.outcome == OURS for t in self.tasks.values())
+
+
+def seed_of(secret: bytes, student: str, task: str) -> int:
+    """The seed of a student's cases of a task: reproducible with the course's secret, unknown without it."""
+    digest = hmac.new(secret, f"{student}\0{task}".encode(), hashlib.sha256).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def grade(
+    student: str,
+    taken: intake.Intake,
+    release: nbformat.NotebookNode,
+    name: str,
+    secret: bytes,
+    limits: sandbox.Limits | None = None,
+    trusted: bool = False,
+) -> Graded:
+    """Run the solution cells in the sandbox, and judge here what they returned.
+
+    It reads no file of the course, so that it can run on any machine that has the package.
+
+    Args:
+        student: whose submission; it draws the cases.
+        taken: from the submitted file.
+        release: what learners were given.
+        name: of the problem set, such as "ps02".
+        secret: of the course.
+        limits: of the sandbox.
+        trusted: run without a sandbox.
+    """
+    limits = limits or sandbox.Limits()
+    problem_set = find_problem_set(name)
+    provenance = {"submission": taken.hash, "seconds": 0.0}
+    if taken.refused:
+        verdicts = {name: TaskVerdict(WRONG, f"Not graded. {taken.refused}") for name in problem_set.checks}
+        return Graded(student, verdicts, {}, taken.refused, taken.notes, provenance)
+    cases = {
+        name: check.cases(seed_of(secret, student, name), HIDDEN_CASES)
+        for name, check in problem_set.checks.items()
+    }
+    with tempfile.TemporaryDirectory(prefix="normcore-grade-") as folder:
+        _prepare(Path(folder), taken, release, problem_set, cases, limits)
+        ended = sandbox.run(["worker.py"], Path(folder), limits, trusted)
+    frames = _frames(ended.output)
+    verdicts = {
+        name: _verdict(check, cases[name], frames.get(name), ended, limits)
+        for name, check in problem_set.checks.items()
+    }
+    provenance |= {"seconds": round(ended.seconds, 2), "checks": _hash_of_checks(name)}
+    return Graded(student, verdicts, taken.sources, "", taken.notes, provenance)
+
+
+def _hash_of_checks(name: str) -> str:
+    source = Path(importlib.import_module(f"normcore.checks.{name}").__file__)
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def _prepare(folder: Path, taken, release, problem_set: ProblemSet, cases, limits: sandbox.Limits) -> None:
+    """What the sandbox sees: the worker, the cells, inputs; no reference, no judge."""
+    folder.chmod(0o755)
+    shutil.copy(WORKER, folder / "worker.py")
+    shutil.copy(runner.__file__, folder / "runner.py")
+    stub = folder / "normcore" / "checks"
+    stub.mkdir(parents=True)
+    (folder / "normcore" / "__init__.py").touch()
+    (stub / "__init__.py").touch()
+    (stub / f"{problem_set.name}.py").write_text("def check(function):\n    pass\n")
+    cells, arrays, tasks = [], {}, []
+    for cell in release.cells:
+        marks = cell.metadata.get("nbgrader", {})
+        if cell.cell_type != "code" or marks.get("grade") or cell.id == "setup":
+            continue
+        source = taken.sources.get(cell.id, "") if marks.get("solution") else cell.source
+        cells.append((cell.id, source))
+    for name, check in problem_set.checks.items():
+        described = []
+        for number, case in enumerate(cases[name]):
+            entry = {}
+            for key, value in case.inputs.items():
+                if isinstance(value, np.ndarray):
+                    arrays[f"{name}/{number}/{key}"] = value
+                    entry[key] = {"array": True}
+                else:
+                    entry[key] = {"tuple": list(value)} if isinstance(value, tuple) else value
+            described.append(entry)
+        tasks.append(
+            {
+                "name": name,
+                "run": check.run,
+                "outputs": list(check.outputs),
+                "forbidden": sorted(check.forbidden),
+                "cases": described,
+            }
+        )
+    job = {
+        "cells": cells,
+        "tasks": tasks,
+        "limits": {"task_seconds": limits.task_seconds, "resources": limits.resources()},
+    }
+    (folder / "job.json").write_text(json.dumps(job), "utf-8")
+    np.savez(folder / "inputs.npz", **arrays)
+
+
+def _frames(output: bytes) -> dict[str, tuple[dict, bytes]]:
+    """The first frame of each task; what comes after something unreadable is not read."""
+    found: dict[str, tuple[dict, bytes]] = {}
+    position = 0
+    while len(output) - position >= 4:
+        (length,) = struct.unpack_from(">I", output, position)
+        position += 4
+        if length > 65536 or position + length > len(output):
+            break
+        try:
+            header = json.loads(output[position : position + length])
+            name, size = header["task"], header["bytes"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            break
+        position += length
+        if not isinstance(name, str) or not isinstance(size, int) or not 0 <= size <= len(output) - position:
+            break
+        found.setdefault(name, (header, output[position : position + size]))
+        position += size
+    return found
+
+
+def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: sandbox.Limits) -> TaskVerdict:
+    name = check.name
+    if frame is None:
+        return _unanswered(name, ended, limits)
+    header, body = frame
+    if "late" in header:
+        return TaskVerdict(MISBEHAVED, f"{name}: stopped after {limits.task_seconds:.0f} seconds.")
+    if "ended" in header:
+        return TaskVerdict(MISBEHAVED, f"{name}: its process ended before it had answered.")
+    if "error" in header:
+        said = str(header["error"])[:2000]
+        if said == "not written":
+            return TaskVerdict(WRONG, f"{name}: not written yet.")
+        return TaskVerdict(WRONG, f"{name} raised an error.\n{said}")
+    seen = header.get("seen")
+    if not isinstance(seen, list) or seen:
+        called = " and ".join(str(s)[:80] for s in seen[:3]) if isinstance(seen, list) else "what it may not"
+        return TaskVerdict(
+            WRONG, f"{name}: it calls {called}, which does the task. Write out the formula instead."
+        )
+    try:
+        outputs = _outputs(check, len(cases), body)
+    except ValueError as error:
+        return TaskVerdict(MISBEHAVED, f"{name}: {error}")
+    verdict = Judge(check, cases).judge(outputs)
+    return TaskVerdict(RIGHT if verdict.passed else WRONG, verdict.message, verdict.mistakes)
+
+
+def _unanswered(name: str, ended: sandbox.Ended, limits: sandbox.Limits) -> TaskVerdict:
+    if ended.reason == "time":
+        return TaskVerdict(
+            MISBEHAVED, f"{name}: the notebook was stopped after {limits.seconds:.0f} seconds."
+        )
+    if ended.reason == "output":
+        return TaskVerdict(MISBEHAVED, f"{name}: the notebook wrote more than it may.")
+    if "bwrap:" in ended.log or "setpriv:" in ended.log or "ModuleNotFoundError" in ended.log:
+        return TaskVerdict(OURS, f"{name}: the sandbox did not start: {ended.log.strip()[-300:]}")
+    return TaskVerdict(MISBEHAVED, f"{name}: the notebook's process ended before it had answered.")
+
+
+def _outputs(check: Check, count: int, body: bytes) -> list[dict[str, np.ndarray]]:
+    """Plain arrays of numbers, and nothing else.
+
+    Raises:
+        ValueError: anything else; says what.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+        if any(size > MAX_ARRAY_BYTES for size in sizes.values()):
+            raise ValueError("it returned an array that is far too large")
+        found = np.load(io.BytesIO(body), allow_pickle=False)
+        outputs = []
+        for number in range(count):
+            outputs.append({key: found[f"{number}/{key}"] for key in check.outputs})
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, OverflowError, MemoryError) as error:
+        raise ValueError("what it returned cannot be read") from error
+    for arrays in outputs:
+        for key, value in arrays.items():
+            if not isinstance(value, np.ndarray) or value.dtype.kind not in "fb" or value.dtype.itemsize > 8:
+                raise ValueError(f"{key} is no array of numbers")
+            arrays[key] = value.astype(np.float64) if value.dtype.kind == "f" else value
+    return outputs

@@ -1,0 +1,84 @@
+"""Marks into nbgrader's gradebook, through nbgrader: one writer, and no old mark survives."""
+
+import copy
+import json
+from pathlib import Path
+
+import nbformat
+from nbgrader.api import Gradebook
+from nbgrader.preprocessors import SaveAutoGrades
+
+from normcore.grading.grade import RIGHT, Graded
+
+__all__ = ["autograded", "record"]
+
+
+def autograded(graded: Graded, release: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The released notebook with the learner's cells, and each verdict as the output of its check.
+
+    The hidden tests are not in it, so neither are they in the feedback.
+    """
+    notebook = copy.deepcopy(release)
+    if graded.refused or graded.notes:
+        lines = [graded.refused, *graded.notes] if graded.refused else graded.notes
+        text = "**About this submission**\n\n" + "\n".join(f"* {line}" for line in lines)
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text))
+    for cell in notebook.cells:
+        marks = cell.metadata.get("nbgrader", {})
+        if marks.get("solution"):
+            cell.source = graded.sources.get(cell.id, cell.source)
+        elif marks.get("grade"):
+            verdict = graded.tasks[cell.id.removesuffix("-check")]
+            lines = verdict.message.splitlines()
+            if verdict.outcome == RIGHT:
+                cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="✓ " + verdict.message)]
+            else:
+                cell.outputs = [
+                    nbformat.v4.new_output(
+                        "error", ename="CheckFailed", evalue=verdict.message, traceback=lines
+                    )
+                ]
+    notebook.metadata["normcore"] = {"provenance": graded.provenance}
+    return notebook
+
+
+def record(
+    graded: Graded, release: nbformat.NotebookNode, assignment: str, folder: Path, db_url: str, course_id: str
+) -> None:
+    """Write a submission's marks, its autograded notebook and its provenance.
+
+    Where the failure is ours, old marks are taken away, and every task waits for a person.
+
+    Args:
+        graded: the submission.
+        release: what learners were given.
+        assignment: such as "ps02".
+        folder: of the autograded notebooks: folder/student/assignment.
+        db_url, course_id: of the gradebook, which has the assignment.
+    """
+    student = graded.student
+    with Gradebook(db_url, course_id) as gradebook:
+        gradebook.update_or_create_student(student)
+        submission = gradebook.update_or_create_submission(assignment, student)
+        for notebook in submission.notebooks:
+            for grade in notebook.grades:
+                grade.auto_score = None
+                grade.needs_manual_grade = True
+        gradebook.db.commit()
+    target = folder / student / assignment / f"{assignment}.ipynb"
+    if graded.failed:
+        # so that it is not taken for graded the next time
+        target.with_name("provenance.json").unlink(missing_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    notebook = autograded(graded, release)
+    nbformat.write(notebook, target)
+    resources = {
+        "nbgrader": {"notebook": assignment, "assignment": assignment, "student": student, "db_url": db_url}
+    }
+    SaveAutoGrades().preprocess(notebook, resources)
+    verdicts = {
+        name: {"outcome": t.outcome, "mistakes": list(t.mistakes)} for name, t in graded.tasks.items()
+    }
+    kept = {**graded.provenance, "tasks": verdicts, "refused": graded.refused, "notes": list(graded.notes)}
+    target.with_name("provenance.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")

@@ -1,0 +1,259 @@
+"""Submissions to PS02 that nobody should trust. None deserves a point for the task `normalize`.
+
+Each is the text of the cell `normalize`; the other cells are as they were released.
+"""
+
+WRONG = """
+def normalize(x, dim, eps):
+    return x * 0
+"""
+
+# What is forged: the test's own tools, the outputs, the channel on which they travel.
+FORGERIES = {
+    "patched-numpy-testing": "import numpy\nnumpy.testing.assert_allclose = lambda *a, **k: None" + WRONG,
+    "patched-torch-testing": "torch.testing.assert_close = lambda *a, **k: None" + WRONG,
+    "patched-check": "import normcore.checks.ps02 as p\np.check = p.hidden_check = lambda f: print('✓')"
+    + WRONG,
+    "equals-everything": """
+class Yes:
+    def __eq__(self, other): return True
+    def __getattr__(self, name): return lambda *a, **k: self
+    def __array__(self, *a, **k): return None
+def normalize(x, dim, eps):
+    return Yes()
+""",
+    "ast-transformers": "get_ipython().ast_transformers.append(1)" + WRONG,
+    "input-transformers": "get_ipython().input_transformers_cleanup.append(lambda lines: ['2'])" + WRONG,
+    "displayhook": "import sys\nsys.displayhook = lambda v: print(4.0)\nsys.displayhook(4.0)" + WRONG,
+    "forged-message": """
+from IPython import get_ipython
+get_ipython().kernel.session.send(get_ipython().kernel.iopub_socket, 'execute_result', {'data': {'text/plain': '2.0'}})
+"""
+    + WRONG,
+    "gradebook-by-sql": """
+import sqlite3, glob
+for path in glob.glob('/**/gradebook.db', recursive=True):
+    c = sqlite3.connect(path)
+    c.execute('UPDATE grade SET auto_score = 100')
+    c.commit()
+"""
+    + WRONG,
+    "patched-runner": "import runner\nrunner.run = lambda *a, **k: {'x_hat': 0}" + WRONG,
+    "patched-savez": "import numpy\nnumpy.savez = lambda *a, **k: None" + WRONG,
+    "patched-json": "import json\njson.dumps = lambda *a, **k: '{}'" + WRONG,
+    "patched-exec": "import builtins\nbuiltins.exec = lambda *a, **k: None" + WRONG,
+    "patched-fork": "import os\nos.fork = lambda: 0" + WRONG,
+    "a-frame-that-says-it-is-right": """
+import json, os, struct
+text = json.dumps({'task': 'normalize', 'bytes': 0, 'passed': True, 'score': 2, 'outcome': 'right'}).encode()
+for fd in range(3, 32):
+    try: os.write(fd, struct.pack('>I', len(text)) + text)
+    except OSError: pass
+"""
+    + WRONG,
+    "frames-of-nonsense": """
+import os
+for fd in range(3, 32):
+    try: os.write(fd, b'\\xff' * 100000)
+    except OSError: pass
+"""
+    + WRONG,
+    "a-frame-nested-too-deep": """
+import os, struct
+text = b'[' * 60000
+for fd in range(3, 32):
+    try: os.write(fd, struct.pack('>I', len(text)) + text)
+    except OSError: pass
+"""
+    + WRONG,
+    "a-zip-bomb": """
+import io, json, os, struct, zipfile
+buffer = io.BytesIO()
+with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as z:
+    z.writestr('0/x_hat.npy', b'\\0' * (1 << 29))
+text = json.dumps({'task': 'normalize', 'seen': [], 'bytes': len(buffer.getvalue())}).encode()
+for fd in range(3, 32):
+    try: os.write(fd, struct.pack('>I', len(text)) + text + buffer.getvalue())
+    except OSError: pass
+"""
+    + WRONG,
+    "a-pickle-in-the-archive": """
+import io, json, os, struct, numpy
+class Evil:
+    def __reduce__(self): return (os.system, ('touch /tmp/pwned-by-pickle',))
+buffer = io.BytesIO()
+numpy.savez(buffer, **{f'{i}/x_hat': numpy.array([Evil()], dtype=object) for i in range(12)})
+text = json.dumps({'task': 'normalize', 'seen': [], 'bytes': len(buffer.getvalue())}).encode()
+for fd in range(3, 32):
+    try: os.write(fd, struct.pack('>I', len(text)) + text + buffer.getvalue())
+    except OSError: pass
+"""
+    + WRONG,
+}
+
+RETURNS = {
+    "object-array": "numpy.array([[object()]], dtype=object)",
+    "none": "None",
+    "a-string": "'right'",
+    "a-list": "[[1.0, 2.0], [3.0]]",
+    "not-a-number": "torch.full_like(x, float('nan'))",
+    "infinity": "torch.full_like(x, float('inf'))",
+    "wrong-endianness": "numpy.asarray(x).astype('>f8') * 0",
+    "complex": "torch.zeros(x.shape, dtype=torch.complex64)",
+    "huge": "torch.zeros(2**27)",
+    "an-endless-expansion": "torch.zeros(1).expand(2**40)",
+    "a-subclass": "numpy.asarray(x).view(numpy.matrix) if x.dim() == 2 else numpy.ma.masked_all(x.shape)",
+    "memory-mapped": "numpy.memmap('/scratch/m', numpy.float64, 'w+', shape=tuple(x.shape))",
+    "structured": "numpy.zeros(3, dtype=[('a', 'f8'), ('b', 'i4')])",
+    "dates": "numpy.zeros(3, dtype='datetime64[s]')",
+    "sparse": "torch.zeros(x.shape).to_sparse()",
+    "on-no-device": "torch.zeros(x.shape, device='meta')",
+    "a-generator": "(i for i in range(3))",
+}
+FORGERIES |= {
+    f"returns-{name}": f"import numpy\ndef normalize(x, dim, eps):\n    return {value}\n"
+    for name, value in RETURNS.items()
+}
+
+# The task is done by a built-in, or by the reference.
+BY = "def normalize(x, dim, eps):\n    shape = [x.shape[d] for d in range(x.dim()) if d not in dim]\n"
+FORBIDDEN = {
+    "reference-imported": "from normcore.functional import normalize as reference\n"
+    "def normalize(x, dim, eps):\n    return reference(x, dim, eps=eps)\n",
+    "reference-found-on-disk": """
+import glob, importlib.util
+paths = glob.glob('/**/normcore/functional/normalize.py', recursive=True)
+spec = importlib.util.spec_from_file_location('stolen', paths[0])
+stolen = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(stolen)
+def normalize(x, dim, eps):
+    return stolen.normalize(x, dim, eps=eps)
+""",
+    "reference-in-a-frame": """
+import sys
+def normalize(x, dim, eps):
+    frame = sys._getframe()
+    while frame:
+        for value in frame.f_locals.values():
+            if hasattr(value, 'reference'):
+                return value.reference(x, dim, eps)
+        frame = frame.f_back
+""",
+    "reference-by-gc": """
+import gc
+def normalize(x, dim, eps):
+    for o in gc.get_objects():
+        if type(o).__name__ == 'Check':
+            return o.reference(x, dim, eps)
+""",
+    "solutions-on-disk": """
+import glob, json
+for path in glob.glob('/**/solutions/ps02/*.ipynb', recursive=True):
+    for cell in json.load(open(path))['cells']:
+        if cell['id'] == 'normalize':
+            exec(''.join(cell['source']))
+""",
+    "installed-at-run-time": "import subprocess, sys\n"
+    "subprocess.run([sys.executable, '-m', 'pip', 'install', 'normcore'], timeout=15)\n" + WRONG,
+}
+# Every one is the right answer, by the built-in: (N, C) cases of batch_norm are done with it.
+BUILT_IN = {
+    "functional": "return torch.nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=eps)",
+    "layer": "layer = torch.nn.BatchNorm1d(x.shape[1], eps=eps, dtype=x.dtype)\n"
+    "    layer.weight.data, layer.bias.data = gamma, beta\n    return layer(x)",
+    "operator": "return torch.ops.aten.native_batch_norm(x, gamma, beta, None, None, True, 0.0, eps)[0]",
+    "by-name": "return getattr(torch, 'batch' + '_norm')(x, gamma, beta, None, None, True, 0.0, eps, False)",
+    "layer-norm-of-the-transpose": "return gamma * torch.layer_norm(x.T.contiguous(), x.shape[:1], eps=eps).T + beta",
+    "in-a-thread": """import threading
+    out = []
+    t = threading.Thread(target=lambda: out.append(
+        getattr(torch, 'batch' + '_norm')(x, gamma, beta, None, None, True, 0.0, eps, False)))
+    t.start(); t.join()
+    return out[0]""",
+    "with-the-watch-patched": """import runner
+    runner.Watch.__torch_dispatch__ = lambda self, f, types, args=(), kwargs=None: f(*args, **(kwargs or {}))
+    return getattr(torch, 'batch' + '_norm')(x, gamma, beta, None, None, True, 0.0, eps, False)""",
+    "with-dispatch-disabled": """with torch._C._DisableTorchDispatch():
+        return getattr(torch, 'batch' + '_norm')(x, gamma, beta, None, None, True, 0.0, eps, False)""",
+    "scripted": """f = torch.jit.script(lambda: 0) if False else getattr(torch.nn.functional, 'batch' + '_norm')
+    return f(x, None, None, gamma, beta, True, 0.1, eps)""",
+    "instance-norm": "return torch.instance_norm(x.T[None], None, None, None, None, True, 0.0, eps, False)[0].T * gamma + beta",
+    "group-norm": "return torch.group_norm(x.T[None].contiguous(), x.shape[1], None, None, eps)[0].T * gamma + beta",
+}
+
+# What reaches out of the sandbox, or takes more than its share.
+ESCAPES = {
+    "reads-the-course": "print(open('/work/main/nbgrader_config.py').read())" + WRONG,
+    "reads-shadow": "print(open('/etc/shadow').read())" + WRONG,
+    "writes-its-folder": "open('/job/job.json', 'w').write('{}')" + WRONG,
+    "writes-the-root": "open('/pwned', 'w').write('x')" + WRONG,
+    "a-socket-outwards": "import socket\nsocket.create_connection(('127.0.0.1', 22), 3)" + WRONG,
+    "a-listening-socket": "import socket\ns = socket.socket(); s.bind(('0.0.0.0', 4711)); s.listen()" + WRONG,
+    "fork-bomb": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass\n",
+    "memory-bomb": "hoard = []\nwhile True: hoard.append(bytearray(1 << 27))\n",
+    "memory-bomb-by-torch": "hoard = torch.ones(1 << 40)\n" + WRONG,
+    "fills-the-disk": """
+i = 0
+while True:
+    try:
+        with open(f'/scratch/{i}', 'wb') as f: f.write(b'x' * (1 << 24))
+    except OSError:
+        break
+    i += 1
+"""
+    + WRONG,
+    "fills-shared-memory": "f = open('/dev/shm/x', 'wb')\ntry:\n    while True: f.write(b'x' * (1 << 20))\n"
+    "except OSError: pass\n" + WRONG,
+    "floods-its-output": "while True: print('x' * 1000)\n",
+    "floods-every-channel": """
+import os
+while True:
+    for fd in range(1, 32):
+        try: os.write(fd, b'x' * 65536)
+        except OSError: pass
+""",
+    "never-ends": "while True: pass\n",
+    "never-ends-in-the-task": "def normalize(x, dim, eps):\n    while True: pass\n",
+    "swallows-every-interrupt": """
+import signal
+for s in range(1, 65):
+    try: signal.signal(s, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+while True:
+    try:
+        while True: pass
+    except BaseException: pass
+""",
+    "exits": "import os\nos._exit(0)\n",
+    "exits-in-the-task": "def normalize(x, dim, eps):\n    import os\n    os._exit(0)\n",
+    "raises-system-exit": "raise SystemExit(0)\n",
+    "kills-its-parent": "import os\nos.kill(os.getppid(), 9)\n" + WRONG,
+    "kills-everybody": "import os\nos.kill(-1, 9)\n" + WRONG,
+    "kills-its-parent-in-the-task": "def normalize(x, dim, eps):\n    import os\n    os.kill(os.getppid(), 9)\n",
+    "a-detached-process": """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        while True: time.sleep(1)
+    os._exit(0)
+"""
+    + WRONG,
+    "a-thread-that-stays": "import threading, time\n"
+    "threading.Thread(target=lambda: [time.sleep(1) for _ in iter(int, 1)]).start()" + WRONG,
+    "reads-memory-of-others": "print(open('/proc/1/mem', 'rb').read(100))" + WRONG,
+    "lists-processes": "import os\nprint([open(f'/proc/{p}/environ').read() for p in os.listdir('/proc') if p.isdigit()])"
+    + WRONG,
+    "crashes": "import ctypes\nctypes.string_at(0)\n",
+    "recurses": "def f(): return f()\nimport sys\nsys.setrecursionlimit(1 << 30)\nf()\n",
+    "new-namespaces": "import os, ctypes\nctypes.CDLL(None).unshare(0x10000000)\nctypes.CDLL(None).mount(b'x', b'/', b'tmpfs', 0, 0)"
+    + WRONG,
+    "sleeps": "import time\ntime.sleep(10 ** 6)\n",
+    "an-error-that-cannot-be-shown": """
+class E(Exception):
+    def __str__(self): raise E()
+raise E()
+""",
+    "a-docstring-of-nuls": "x = '\\0' * 10\n" + WRONG,
+    "no-python-at-all": "this is not Python (\n",
+}

@@ -1,0 +1,194 @@
+"""A folder of submissions, from files to marks, feedback and export."""
+
+import copy
+import csv
+import json
+import shutil
+
+import nbformat
+import pytest
+from nbgrader.api import Gradebook
+
+from normcore.__main__ import main
+from normcore.grading import course as course_module
+from normcore.grading import grade as grade_module
+from normcore.grading import sandbox
+from normcore.grading.course import Course, grade_all
+from normcore.grading.grade import OURS, TaskVerdict, seed_of
+from tests.commands import ROOT, run
+from tests.grading import corpus, sandboxed
+
+pytestmark = sandboxed
+
+SOLUTION = nbformat.read(ROOT / "solutions/ps02/ps02.ipynb", as_version=4)
+UNBIASED = """
+def normalize(x, dim, eps):
+    return (x - x.mean(dim, keepdim=True)) / torch.sqrt(x.var(dim, keepdim=True) + eps)
+"""
+POINTS = {"normalize": 2, "batch_norm": 3, "batch_norm_train": 3, "identity_parameters": 2, "hidden_layer": 2}
+NONE = dict.fromkeys(POINTS, 0)
+# student → changed cells, and the points of each task that they deserve
+STUDENTS = {
+    "honest": ({}, POINTS),
+    "unbiased": ({"normalize": UNBIASED}, NONE | {"identity_parameters": 2}),
+    "killer": ({"normalize": corpus.ESCAPES["kills-everybody"]}, NONE | {"identity_parameters": 2}),
+    "flooder": ({"normalize": corpus.ESCAPES["floods-every-channel"]}, NONE),
+    "sql": ({"normalize": corpus.FORGERIES["gradebook-by-sql"]}, NONE | {"identity_parameters": 2}),
+}
+LIMITS = sandbox.Limits(seconds=10, task_seconds=3)
+
+
+def submit(root, student, changes, name="ps02.ipynb"):
+    notebook = copy.deepcopy(SOLUTION)
+    for cell in notebook.cells:
+        cell.source = changes.get(cell.id, cell.source)
+    target = root / "grading" / "submitted" / student / "ps02" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    root = tmp_path_factory.mktemp("course")
+    shutil.copy(ROOT / "nbgrader_config.py", root)
+    shutil.copytree(ROOT / "solutions/ps02", root / "solutions/ps02")
+    for student, (changes, _) in STUDENTS.items():
+        submit(root, student, changes)
+    submit(root, "renamed", {}, "my homework (1).ipynb")
+    broken = root / "grading/submitted/broken/ps02/ps02.ipynb"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    (root / "grading/submitted/nothing/ps02").mkdir(parents=True)
+    course = Course(root)
+    summary = grade_all(course, "ps02", limits=LIMITS)
+    return course, summary
+
+
+def marks(course, student):
+    with Gradebook(course.db_url) as gradebook:
+        (notebook,) = gradebook.find_submission("ps02", student).notebooks
+        return {
+            g.name.removesuffix("-check"): g.auto_score for g in notebook.grades if g.name.endswith("-check")
+        }
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_each_gets_what_they_deserve_beside_the_hostile(course, student):
+    assert marks(course[0], student) == STUDENTS[student][1]
+
+
+def test_a_renamed_notebook_is_found_and_a_broken_one_is_told_so(course):
+    assert marks(course[0], "renamed") == POINTS
+    assert marks(course[0], "broken") == marks(course[0], "nothing") == NONE
+    summary = course[1]
+    assert summary.graded == len(STUDENTS) + 3 and summary.refused == 2 and summary.failed == 0
+
+
+def test_the_answer_in_words_waits_for_a_person(course):
+    with Gradebook(course[0].db_url) as gradebook:
+        assert gradebook.find_submission("ps02", "honest").needs_manual_grade
+        (notebook,) = gradebook.find_submission("ps02", "honest").notebooks
+        assert {g.name for g in notebook.grades if g.needs_manual_grade} == {"bias"}
+
+
+def test_feedback_names_the_mistake_and_shows_no_hidden_test(course):
+    root = course[0].root
+    run("nbgrader", "generate_feedback", "ps02", cwd=root)
+
+    def feedback(student):
+        return (root / "grading/feedback" / student / "ps02/ps02.html").read_text("utf-8")
+
+    assert "You divided by m − 1" in feedback("unbiased")
+    assert "not valid JSON" in feedback("broken")
+    for student in STUDENTS:
+        assert "hidden_check" not in feedback(student) and "HIDDEN TESTS" not in feedback(student)
+
+
+def test_marks_are_exported(course):
+    run("nbgrader", "export", "--to=grades.csv", cwd=course[0].root)
+    with open(course[0].root / "grades.csv", encoding="utf-8") as file:
+        scores = {r["student_id"]: float(r["score"]) for r in csv.DictReader(file)}
+    assert scores["honest"] == sum(POINTS.values()) and scores["flooder"] == 0
+
+
+def test_nothing_is_done_twice_and_a_new_submission_is_graded_anew(course, monkeypatch):
+    course, _ = course
+    again = grade_all(course, "ps02", limits=LIMITS)
+    # a missing file has no hash, so it is looked at each time
+    assert again.graded == 1 and again.skipped == len(STUDENTS) + 2
+    submit(course.root, "renamed", {"normalize": UNBIASED}, "my homework (1).ipynb")
+    grade_all(course, "ps02", students=["renamed"], limits=LIMITS)
+    assert marks(course, "renamed") == NONE | {"identity_parameters": 2}
+    submit(course.root, "renamed", {}, "my homework (1).ipynb")
+    grade_all(course, "ps02", students=["renamed"], limits=LIMITS)
+    assert marks(course, "renamed") == POINTS
+
+
+def test_our_own_failure_is_tried_again_and_leaves_no_old_mark(course, monkeypatch):
+    course, _ = course
+    tried = []
+
+    def failing(student, *arguments):
+        tried.append(student)
+        verdicts = {name: TaskVerdict(OURS, "the sandbox did not start") for name in POINTS}
+        return grade_module.Graded(student, verdicts, {}, "", (), {"submission": "x"})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(course_module, "grade", failing)
+        summary = grade_all(course, "ps02", students=["honest"], again=True)
+    assert summary.failed == 1 and summary.graded == 0 and len(tried) == 3
+    assert set(marks(course, "honest").values()) == {None}
+    with Gradebook(course.db_url) as gradebook:
+        assert gradebook.find_submission("ps02", "honest").needs_manual_grade
+    grade_all(course, "ps02", students=["honest"], limits=LIMITS)
+    assert marks(course, "honest") == POINTS
+
+
+def test_provenance_is_kept_and_the_same_seed_comes_again(course):
+    course, _ = course
+    kept = json.loads((course.root / "grading/autograded/honest/ps02/provenance.json").read_text())
+    assert len(kept["submission"]) == len(kept["checks"]) == 64 and kept["seconds"] > 0
+    assert kept["tasks"]["normalize"]["outcome"] == "right"
+    secret = course.secret()
+    assert secret == course.secret() and len(secret) == 32
+    assert (course.root / "grading/secret").stat().st_mode & 0o077 == 0
+    assert seed_of(secret, "a", "normalize") == seed_of(secret, "a", "normalize")
+    assert len({seed_of(secret, s, t) for s in "abc" for t in ("normalize", "batch_norm")}) == 6
+
+
+def test_without_a_sandbox_it_refuses_and_says_what_to_do(course, monkeypatch, capsys):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    assert main(["grade", "ps02", "--course", str(course[0].root)]) == 2
+    said = capsys.readouterr().err
+    assert "apt install bubblewrap" in said and "--trust-submissions" in said
+
+
+def test_the_command_grades_and_reports(course, capsys):
+    root = str(course[0].root)
+    assert main(["grade", "ps02", "--course", root, "--student", "honest", "--again"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "1/1 honest: 5 right" in printed
+        and "a minute" in printed
+        and "1 graded, of which 0 refused" in printed
+    )
+    assert main(["grade", "ps02", "--course", root, "--student", "unbiased", "--again", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert told["student"] == "unbiased" and told["tasks"]["normalize"]["mistakes"] == ["unbiased variance"]
+    assert main(["grade", "ps02", "--course", root, "--student", "nobody"]) == 2
+    assert "no submission to ps02 by: nobody" in capsys.readouterr().err
+    assert main(["grade", "ps77", "--course", root]) == 2
+
+
+def test_trusted_submissions_need_no_sandbox(course, monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    summary = grade_all(course[0], "ps02", students=["honest"], trusted=True, again=True, limits=LIMITS)
+    assert summary.graded == 1 and marks(course[0], "honest") == POINTS
+
+
+def test_stock_nbgrader_still_grades_the_same_folder(course):
+    course, _ = course
+    run("nbgrader", "autograde", "ps02", "--student=honest", "--force", cwd=course.root)
+    assert marks(course, "honest") == POINTS

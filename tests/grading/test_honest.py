@@ -1,0 +1,133 @@
+"""Honest work is never punished: what learners write in other ways than we do gets full marks in the sandbox."""
+
+import copy
+import inspect
+
+import nbformat
+import pytest
+
+from normcore.checks.audit import find_problem_set
+from normcore.grading.grade import RIGHT, grade
+from normcore.grading.intake import read
+from normcore.grading.sandbox import Limits
+from tests.checks import test_honest_styles as styles
+from tests.commands import ROOT
+from tests.grading import sandboxed
+
+pytestmark = sandboxed
+LIMITS = Limits(seconds=60, task_seconds=15)
+
+
+def notebooks(name):
+    return (
+        nbformat.read(ROOT / f"{kind}/{name}/{name}.ipynb", as_version=4)
+        for kind in ("exercises", "solutions")
+    )
+
+
+def check(tmp_path, name, changes, edit=lambda notebook: None):
+    release, notebook = notebooks(name)
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        cell.source = changes.get(cell.id, cell.source)
+    edit(notebook)
+    path = tmp_path / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    result = grade("someone", read(path, release), release, name, b"secret", LIMITS)
+    for task, verdict in result.tasks.items():
+        assert verdict.outcome == RIGHT, (task, verdict.message)
+
+
+@pytest.mark.parametrize("name", ["ps03", "ps04", "ps05"])
+def test_other_styles_of_every_task(tmp_path, name):
+    """numpy, float32, loops, in place: seventeen tasks."""
+    head = "import math\nimport numpy as np\n\n"
+    names = find_problem_set(name).checks
+    check(tmp_path, name, {task: head + inspect.getsource(getattr(styles, task)) for task in names})
+
+
+@pytest.mark.parametrize("name", ["ps01", "ps02", "ps03", "ps04", "ps05"])
+def test_the_solutions_as_they_are(tmp_path, name):
+    check(tmp_path, name, {})
+
+
+# PS02's normalize, written as people write it
+BODY = "    mean = x.mean(dim, keepdim=True)\n    var = x.var(dim, correction=0, keepdim=True)\n"
+END = "    return (x - mean) / torch.sqrt(var + eps)\n"
+DEF = "def normalize(x, dim, eps):\n"
+NORMALIZE = {
+    "prints": DEF + "    print('x' * 100_000)\n" + BODY + END,
+    "writes to stderr": DEF + "    import sys\n    print('hm', file=sys.stderr)\n" + BODY + END,
+    "warns": DEF + "    import warnings\n    warnings.warn('careful')\n" + BODY + END,
+    "is slow": DEF + "    import time\n    time.sleep(0.2)\n" + BODY + END,
+    "is a lambda": "normalize = lambda x, dim, eps: (x - x.mean(dim, keepdim=True)) / torch.sqrt("
+    "x.var(dim, unbiased=False, keepdim=True) + eps)\n",
+    "is an object": "class N:\n    def __call__(self, x, dim, eps):\n        m = x.mean(dim, keepdim=True)\n"
+    "        return (x - m) * (((x - m) ** 2).mean(dim, keepdim=True) + eps) ** -0.5\nnormalize = N()\n",
+    "is a partial": "from functools import partial\ndef general(extra, x, dim, eps):\n" + BODY + END
+    + "normalize = partial(general, None)\n",
+    "has a helper": "def moments(x, dim):\n    m = x.mean(dim, keepdim=True)\n    return m, (x - m).pow(2).mean(dim, keepdim=True)\n"
+    + DEF + "    mean, var = moments(x, dim)\n" + END,
+    "has types": "from typing import Tuple\ndef normalize(x: torch.Tensor, dim: Tuple[int, ...], eps: float = 1e-5) -> torch.Tensor:\n"
+    + BODY + END,
+    "uses numpy": "import numpy as np\n" + DEF + "    a = x.numpy()\n    m = a.mean(axis=tuple(dim), keepdims=True)\n"
+    "    return torch.from_numpy((a - m) / np.sqrt(a.var(axis=tuple(dim), keepdims=True) + eps))\n",
+    "returns numpy": DEF + "    a = x.numpy()\n    m = a.mean(tuple(dim), keepdims=True)\n"
+    "    return (a - m) / (a.var(tuple(dim), keepdims=True) + eps) ** 0.5\n",
+    "computes in float32": DEF + "    x = x.float()\n" + BODY + END,
+    "computes in float64": DEF + "    x = x.double()\n" + BODY + END,
+    "works in place": DEF + BODY + "    x = x.clone()\n    x -= mean\n    x /= (var + eps).sqrt_()\n    return x\n",
+    "needs gradients": DEF + "    x = x.clone().requires_grad_()\n" + BODY + END,
+    "without gradients": "@torch.no_grad()\n" + DEF + BODY + END,
+    "changes the defaults": "torch.set_default_dtype(torch.float64)\ntorch.manual_seed(3)\n" + DEF + BODY + END,
+    "asks for threads": "torch.set_num_threads(2)\n" + DEF + BODY + END,
+    "works in a thread": "from concurrent.futures import ThreadPoolExecutor\n" + DEF + BODY
+    + "    with ThreadPoolExecutor(2) as pool:\n        return pool.submit(lambda: (x - mean) / torch.sqrt(var + eps)).result()\n",
+    "has magics": "%matplotlib inline\n!echo hello\n" + DEF + "    %time 1\n" + BODY + END,
+    "displays": "display('hello')\n" + DEF + BODY + END,
+    "plots": "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\n" + DEF + BODY + END,
+    "speaks another language": "def normalisierung(größe, achsen, ε):\n    μ = größe.mean(achsen, keepdim=True)\n"
+    "    return (größe - μ) / torch.sqrt(((größe - μ) ** 2).mean(achsen, keepdim=True) + ε)\nnormalize = normalisierung\n",
+    "tests itself": DEF + BODY + END + "assert normalize(torch.ones(3, 2), (0,), 0.1).abs().max() == 0\n",
+    "has a wrong attempt left over": "try:\n    undefined_name\nexcept NameError:\n    pass\n" + DEF + BODY + END,
+    "with tabs and CRLF": (DEF + BODY + END).replace("    ", "\t").replace("\n", "\r\n"),
+    "a long docstring": DEF + '    """' + "words " * 5000 + '"""\n' + BODY + END,
+    "recursion": DEF + "    if eps < 0:\n        return normalize(x, dim, -eps)\n" + BODY + END,
+    "caught interrupts": DEF + "    try:\n    " + BODY.replace("\n    ", "\n        ").rstrip() + "\n    " + END
+    + "    except Exception:\n        return None\n",
+    "a subprocess": "import subprocess\nsubprocess.run(['true'])\n" + DEF + BODY + END,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", NORMALIZE)
+def test_normalize_as_people_write_it(tmp_path, style):
+    check(tmp_path, "ps02", {"normalize": NORMALIZE[style]})
+
+
+def odd_kernel(notebook):
+    notebook.metadata.kernelspec = {"name": "my-env", "display_name": "My env", "language": "python"}
+
+
+def extra_cells(notebook):
+    notebook.cells.insert(3, nbformat.v4.new_code_cell("raise RuntimeError('my own try')"))
+    notebook.cells.append(nbformat.v4.new_markdown_cell("Thank you!"))
+
+
+def outputs(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [nbformat.v4.new_output("stream", text="✓\n" * 1000)]
+            cell.execution_count = 7
+
+
+def shuffled(notebook):
+    notebook.cells.reverse()
+
+
+@pytest.mark.parametrize("edit", [odd_kernel, extra_cells, outputs, shuffled], ids=lambda f: f.__name__)
+def test_notebooks_as_people_leave_them(tmp_path, edit):
+    check(tmp_path, "ps02", {}, edit)
+
+
+def test_there_are_at_least_thirty():
+    assert len(NORMALIZE) + 3 + 5 + 4 >= 30
