@@ -115,7 +115,7 @@ def test_the_sandbox_sees_neither_the_course_nor_the_network(tmp_path):
     """What a submission can look at, as it sees it itself."""
     source = f"""
 import os, socket
-found = [p for p in ({str(ROOT)!r} + "/normcore", {str(tmp_path)!r}, "/root/.ssh", "/tmp") if os.path.exists(p)]
+found = [p for p in ({str(ROOT)!r} + "/normcore", {str(tmp_path)!r}, "/root/.ssh") if os.path.exists(p)]
 for folder, folders, files in os.walk("/"):
     folders[:] = [f for f in folders if f not in ("proc", "torch", "nbgrader")]
     found += [f for f in files if f.endswith("ps02.ipynb") or f == "gradebook.db"]
