@@ -131,6 +131,7 @@ def _run(task: dict, namespace: dict, inputs, errors: dict) -> tuple[dict, bytes
     function = namespace.get(name)
     if function is None:
         return {"task": name, "error": errors.get(name, f"NameError: {name} is not defined")}, b""
+    called.clear()  # a cell may compare itself with the built-in; a task may not call it
     outputs = {}
     for number, case in enumerate(task["cases"]):
         arguments = {

@@ -3,6 +3,8 @@
 Each is the text of the cell `normalize`; the other cells are as they were released.
 """
 
+from tests.commands import ROOT
+
 WRONG = """
 def normalize(x, dim, eps):
     return x * 0
@@ -183,7 +185,7 @@ BUILT_IN = {
 
 # What reaches out of the sandbox, or takes more than its share.
 ESCAPES = {
-    "reads-the-course": "print(open('/work/main/nbgrader_config.py').read())" + WRONG,
+    "reads-the-course": f"print(open({str(ROOT / 'nbgrader_config.py')!r}).read())" + WRONG,
     "reads-shadow": "print(open('/etc/shadow').read())" + WRONG,
     "writes-its-folder": "open('/job/job.json', 'w').write('{}')" + WRONG,
     "writes-the-root": "open('/pwned', 'w').write('x')" + WRONG,

@@ -89,6 +89,8 @@ NORMALIZE = {
     "speaks another language": "def normalisierung(größe, achsen, ε):\n    μ = größe.mean(achsen, keepdim=True)\n"
     "    return (größe - μ) / torch.sqrt(((größe - μ) ** 2).mean(achsen, keepdim=True) + ε)\nnormalize = normalisierung\n",
     "tests itself": DEF + BODY + END + "assert normalize(torch.ones(3, 2), (0,), 0.1).abs().max() == 0\n",
+    "compares itself with the built-in": DEF + BODY + END
+    + "x = torch.randn(8, 3)\nprint(torch.nn.functional.batch_norm(x, None, None, training=True))\n",
     "has a wrong attempt left over": "try:\n    undefined_name\nexcept NameError:\n    pass\n" + DEF + BODY + END,
     "with tabs and CRLF": (DEF + BODY + END).replace("    ", "\t").replace("\n", "\r\n"),
     "a long docstring": DEF + '    """' + "words " * 5000 + '"""\n' + BODY + END,
