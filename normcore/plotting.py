@@ -92,14 +92,14 @@ def show(fig: Figure, alt: str, caption: str = ""):
     return HTML(f'<figure class="plot">{svg}{text}</figure>')
 
 
-def band(ax: Axes, x: Sequence[float], runs: np.ndarray, label: str, **options) -> None:
+def band(ax: Axes, x: Sequence[float], runs: np.ndarray, label: str | None, **options) -> None:
     """A line through the medians of several runs, and the band from the smallest to the largest.
 
     Args:
         ax: to draw on.
         x: (points,).
         runs: (seeds, points).
-        label: of the line.
+        label: of the line; None for a line without one.
         options: as ax.plot.
     """
     (line,) = ax.plot(x, np.median(runs, 0), label=label, **options)

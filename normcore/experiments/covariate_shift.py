@@ -13,7 +13,7 @@ from normcore import nn as norms
 from normcore.data import digits
 from normcore.experiments.speed import SIZES, initialise
 from normcore.models import mlp
-from normcore.plotting import figure
+from normcore.plotting import band, figure
 
 __all__ = ["draw", "gradient_change", "input_change", "measure"]
 
@@ -123,10 +123,7 @@ def draw(results: dict[str, dict[str, np.ndarray]], every: int = 7) -> Figure:
                 runs = found[quantity]
                 steps = np.arange(runs.shape[1]) * every
                 label = f"{name} batch norm" if quantity == "inputs" else None
-                (line,) = ax.plot(steps, np.median(runs, 0), label=label, markevery=4)
-                ax.fill_between(
-                    steps, runs.min(0), runs.max(0), color=line.get_color(), alpha=0.25, linewidth=0
-                )
+                band(ax, steps, runs, label, markevery=4)
                 ax.set(ylabel=labels[quantity], yscale="log")
         axes[-1].set_xlabel("step")
         fig.legend(loc="outside upper center", ncols=2)

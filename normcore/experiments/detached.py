@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from normcore.data import digits
 from normcore.models import mlp
-from normcore.plotting import figure
+from normcore.plotting import band, figure
 from normcore.training import train
 
 __all__ = ["VARIANTS", "DetachedBatchNorm", "draw", "measure"]
@@ -94,8 +94,7 @@ def draw(results: dict[str, dict[str, np.ndarray]], window: int = 20) -> Figure:
                 means = runs[quantity][:, :steps].reshape(len(runs[quantity]), -1, window).mean(2)
                 at = np.arange(window, steps + 1, window)
                 label = labels[name] if quantity == "loss" else None
-                (line,) = ax.plot(at, np.median(means, 0), label=label, markevery=2)
-                ax.fill_between(at, means.min(0), means.max(0), color=line.get_color(), alpha=0.25, lw=0)
+                band(ax, at, means, label, markevery=2)
         axes[0].set(ylabel="training loss")
         axes[1].set(ylabel="length of W", xlabel="step")
         fig.legend(loc="outside upper center", ncols=2)

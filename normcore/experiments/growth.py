@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from normcore.experiments import stored
-from normcore.plotting import figure
+from normcore.plotting import COLORS, figure
 
 __all__ = ["REFERENCE", "draw", "main", "measure", "profile"]
 
@@ -117,8 +117,8 @@ def draw(batch_sizes: Sequence[int], factors: dict[str, np.ndarray]) -> Figure:
             (line,) = ax.plot(batch_sizes, np.median(values, 1), label=name, linestyle="")
             ax.vlines(batch_sizes, values.min(1), values.max(1), color=line.get_color())
         b = np.geomspace(min(batch_sizes), max(batch_sizes), 100)
-        ax.plot(b, (b - 2) / (b - 3), marker="", color="#808080", label="(B − 2)/(B − 3)")
-        ax.axhline(np.pi / (np.pi - 1), color="#808080", linestyle=":", marker="", label="π/(π − 1)")
+        ax.plot(b, (b - 2) / (b - 3), marker="", color=COLORS["grey"], label="(B − 2)/(B − 3)")
+        ax.axhline(np.pi / (np.pi - 1), color=COLORS["grey"], linestyle=":", marker="", label="π/(π − 1)")
         ax.set(xscale="log", xlabel="batch size B", ylabel="growth of |gradient|² a layer")
         ax.set_xticks(batch_sizes, [str(b) for b in batch_sizes])
         ax.minorticks_off()

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from normcore.plotting import figure
+from normcore.plotting import COLORS, band, figure
 
 __all__ = ["ACTIVATIONS", "Signals", "draw", "measure", "predict", "rate"]
 
@@ -132,13 +132,15 @@ def draw(
     with figure() as (fig, ax):
         for name, values in runs.items():
             layers = np.arange(1, values.shape[1] + 1)
-            (line,) = ax.plot(layers, np.median(values, 0), label=name, markevery=7)
-            ax.fill_between(
-                layers, values.min(0), values.max(0), color=line.get_color(), alpha=0.25, linewidth=0
-            )
+            band(ax, layers, values, name, markevery=7)
         for values in (predictions or {}).values():
             ax.plot(
-                np.arange(1, len(values) + 1), values, color="#808080", marker="", linestyle="-", linewidth=1
+                np.arange(1, len(values) + 1),
+                values,
+                color=COLORS["grey"],
+                marker="",
+                linestyle="-",
+                linewidth=1,
             )
         ax.set(yscale="log", xlabel="layer", ylabel=ylabel)
         fig.legend(loc="outside upper center", ncols=2)

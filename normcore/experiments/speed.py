@@ -11,7 +11,7 @@ from torch.nn import Module
 from normcore import nn as norms
 from normcore.data import digits
 from normcore.models import mlp
-from normcore.plotting import figure
+from normcore.plotting import COLORS, figure
 from normcore.training import accuracy, train
 
 __all__ = ["NETWORKS", "draw", "initialise", "measure"]
@@ -97,7 +97,7 @@ def draw(results: dict[str, np.ndarray], learning_rates: Sequence[float], limit:
                 np.tile(x, len(runs)), shown.ravel(), marker=line.get_marker(), linestyle="",
                 color=line.get_color(), alpha=0.35, markersize=3,
             )  # fmt: skip
-        ax.axhline(1.25 * limit, color="#808080", linewidth=0.8, linestyle="-", marker="")
+        ax.axhline(1.25 * limit, color=COLORS["grey"], linewidth=0.8, linestyle="-", marker="")
         ax.text(learning_rates[0], 1.65 * limit, "not reached", va="bottom", ha="left", fontsize=9)
         ax.set(xscale="log", yscale="log", ylim=(None, 2.4 * limit), xlabel="learning rate")
         ax.set(ylabel="steps to the target")

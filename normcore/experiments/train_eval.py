@@ -13,7 +13,7 @@ from normcore import nn
 from normcore.adaptation import reestimate
 from normcore.data import Split, digits
 from normcore.models import mlp
-from normcore.plotting import figure
+from normcore.plotting import band, figure
 from normcore.training import train
 
 __all__ = ["MODES", "draw", "measure", "test"]
@@ -80,10 +80,7 @@ def draw(results: dict[str, dict[str, np.ndarray]], batch_sizes: Sequence[int]) 
             for ax, quantity in zip(axes, ("accuracy", "loss"), strict=True):
                 runs = found[quantity].T
                 label = mode if quantity == "accuracy" else None
-                (line,) = ax.plot(batch_sizes, np.median(runs, 0), label=label)
-                ax.fill_between(
-                    batch_sizes, runs.min(0), runs.max(0), color=line.get_color(), alpha=0.25, linewidth=0
-                )
+                band(ax, batch_sizes, runs, label)
         axes[0].set(ylabel="test accuracy", ylim=(0, 1.02))
         axes[1].set(ylabel="test loss", xlabel="batch size in training", xscale="log", ylim=(0, None))
         axes[1].set_xticks(batch_sizes, [str(b) for b in batch_sizes])
