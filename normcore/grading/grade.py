@@ -5,9 +5,7 @@ import hmac
 import importlib
 import io
 import json
-import shutil
 import struct
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,6 @@ from pathlib import Path
 import nbformat
 import numpy as np
 
-from normcore.checks import runner
 from normcore.checks.audit import find_problem_set
 from normcore.checks.check import Check
 from normcore.checks.judge import Judge
@@ -24,7 +21,6 @@ from normcore.grading import intake, sandbox
 
 __all__ = ["Graded", "TaskVerdict", "grade", "seed_of"]
 
-WORKER = Path(__file__).with_name("worker.py")
 MAX_ARRAY_BYTES = 2**24
 
 # Why a task has no points: the answer is wrong; it misbehaved; or we failed, and it is to be tried again.
@@ -110,9 +106,8 @@ def grade(
         name: check.cases(seed_of(secret, student, name), HIDDEN_CASES)
         for name, check in problem_set.checks.items()
     }
-    with tempfile.TemporaryDirectory(prefix="normcore-grade-") as folder:
-        _prepare(Path(folder), taken, release, problem_set, cases, limits)
-        ended = sandbox.run(["worker.py"], Path(folder), limits, trusted)
+    job = _job(taken, release, problem_set, cases, seed_of(secret, student, ""), limits)
+    ended = sandbox.run(job, limits, trusted)
     frames = _frames(ended.output)
     verdicts = {
         name: _verdict(check, cases[name], frames.get(name), ended, limits)
@@ -127,16 +122,8 @@ def _hash_of_checks(name: str) -> str:
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
-def _prepare(folder: Path, taken, release, problem_set: ProblemSet, cases, limits: sandbox.Limits) -> None:
-    """What the sandbox sees: the worker, the cells, inputs; no reference, no judge."""
-    folder.chmod(0o755)
-    shutil.copy(WORKER, folder / "worker.py")
-    shutil.copy(runner.__file__, folder / "runner.py")
-    stub = folder / "normcore" / "checks"
-    stub.mkdir(parents=True)
-    (folder / "normcore" / "__init__.py").touch()
-    (stub / "__init__.py").touch()
-    (stub / f"{problem_set.name}.py").write_text("def check(function):\n    pass\n")
+def _job(taken, release, problem_set: ProblemSet, cases, seed: int, limits: sandbox.Limits) -> bytes:
+    """What the sandbox is given: cells and inputs; no reference, no judge."""
     cells, arrays, tasks = [], {}, []
     for cell in release.cells:
         marks = cell.metadata.get("nbgrader", {})
@@ -167,10 +154,13 @@ def _prepare(folder: Path, taken, release, problem_set: ProblemSet, cases, limit
     job = {
         "cells": cells,
         "tasks": tasks,
+        "checks": f"normcore.checks.{problem_set.name}",
+        "seed": seed % 2**32,
         "limits": {"task_seconds": limits.task_seconds, "resources": limits.resources()},
     }
-    (folder / "job.json").write_text(json.dumps(job), "utf-8")
-    np.savez(folder / "inputs.npz", **arrays)
+    text, archive = json.dumps(job).encode(), io.BytesIO()
+    np.savez(archive, **arrays)
+    return struct.pack(">I", len(text)) + text + archive.getvalue()
 
 
 def _frames(output: bytes) -> dict[str, tuple[dict, bytes]]:
@@ -224,15 +214,15 @@ def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: sandbox.L
 
 
 def _unanswered(name: str, ended: sandbox.Ended, limits: sandbox.Limits) -> TaskVerdict:
-    if ended.reason == "time":
-        return TaskVerdict(
-            MISBEHAVED, f"{name}: the notebook was stopped after {limits.seconds:.0f} seconds."
-        )
-    if ended.reason == "output":
-        return TaskVerdict(MISBEHAVED, f"{name}: the notebook wrote more than it may.")
-    if "bwrap:" in ended.log or "setpriv:" in ended.log or "ModuleNotFoundError" in ended.log:
-        return TaskVerdict(OURS, f"{name}: the sandbox did not start: {ended.log.strip()[-300:]}")
-    return TaskVerdict(MISBEHAVED, f"{name}: the notebook's process ended before it had answered.")
+    if ended.failed:
+        return TaskVerdict(OURS, f"{name}: {ended.failed}")
+    killed = {
+        "time": f"the notebook was stopped after {limits.seconds:.0f} seconds.",
+        "output": "the notebook wrote more than it may.",
+        "memory": f"the notebook used more than {limits.memory / 2**30:.0f} GiB of memory.",
+        "": "the notebook's process ended before it had answered.",
+    }
+    return TaskVerdict(MISBEHAVED, f"{name}: {killed[ended.reason]}")
 
 
 def _outputs(check: Check, count: int, body: bytes) -> list[dict[str, np.ndarray]]:

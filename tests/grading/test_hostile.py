@@ -1,13 +1,19 @@
 """No point is gained, nothing is left running, nothing outside is touched."""
 
 import copy
+import json
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
+from normcore.gradients import batch_norm_backward
+from normcore.grading import sandbox
 from normcore.grading.grade import RIGHT, grade
 from normcore.grading.intake import read
 from normcore.grading.sandbox import FIRST_UID, Limits
@@ -45,15 +51,25 @@ def _process(pid):
         return None
 
 
+def _stays(process):
+    """Whether it is the sandbox itself: bubblewrap, its first process, or the nursery."""
+    parent = _process(process[0])
+    return b"bwrap" in process[2] or (b"nursery.py" in process[2] and bool(parent) and b"bwrap" in parent[2])
+
+
 def left_behind():
-    """Processes of a sandbox whose starter is this process, or has gone; other tests run beside this one."""
+    """Processes below this one's sandbox, or of a sandbox's user below nobody; other tests run beside this one."""
+    here = sandbox._nursery._process.pid if sandbox._nursery else None
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
         first = process = _process(pid)
-        while process and (FIRST_UID <= process[1] < FIRST_UID + 1000 or b"worker.py" in process[2]):
+        if not first or _stays(first):
+            continue
+        while process and pid not in (0, 1, here):
             pid, process = process[0], _process(process[0])
-        if first is not process and pid in (0, 1, os.getpid()):
+        orphan = FIRST_UID <= first[1] < FIRST_UID + 1000 and pid in (0, 1)
+        if pid == here or orphan:
             found.append(first)
     return found
 
@@ -127,7 +143,175 @@ raise RuntimeError(f"{{found}} {{interfaces}} {{os.getuid()}} {{sorted(os.listdi
     message = graded(tmp_path, {"normalize": source}, limits=limits).tasks["normalize"].message
     seen = message.split("RuntimeError: ")[1]
     assert seen.startswith("[] ['lo'] "), seen
-    assert "['inputs.npz', 'job.json', 'normcore', 'runner.py', 'worker.py']" in seen
+    assert "['nursery.py', 'runner.py', 'worker.py']" in seen
     assert "SECRET" not in seen and "HOME" in seen
     if os.geteuid() == 0:
         assert f" {FIRST_UID} " in seen
+
+
+def said(tmp_path, source):
+    """What a submission finds out: it says so in an error."""
+    limits = Limits(seconds=60, task_seconds=20)
+    message = graded(tmp_path, {"normalize": source}, limits=limits).tasks["normalize"].message
+    assert "RuntimeError: " in message, message
+    return json.loads(message.split("RuntimeError: ")[1])
+
+
+DEVICES = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
+LOOK = """
+import glob, json, os, re, socket, subprocess
+status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+mount = [line.split()[1] for line in open("/proc/self/mounts") if line.split()[3].startswith("rw")]
+def holds(pattern):
+    for line in open("/proc/self/maps"):
+        low, high = (int(n, 16) for n in line.split()[0].split("-"))
+        if line.split()[1].startswith("r") and "vvar" not in line and "vsyscall" not in line:
+            try:
+                memory = open("/proc/self/mem", "rb"); memory.seek(low)
+                while low < high:
+                    part = memory.read(min(high - low, 1 << 24))
+                    if not part: break
+                    if re.search(pattern, part): return True
+                    low += len(part)
+            except OSError: pass
+    return False
+try:
+    socket.socket(socket.AF_UNIX).connect("\\0left"); listens = True
+except OSError: listens = False
+"""
+
+
+def test_a_forked_process_has_no_more_rights_than_a_fresh_one(tmp_path):
+    found = said(tmp_path, LOOK + """
+raise RuntimeError(json.dumps({
+    "capabilities": [status[k].strip() for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
+    "no new": status["NoNewPrivs"].strip(), "pid": os.getpid(), "parent": os.getppid(), "uid": status["Uid"].split(),
+    "groups": os.getgroups(), "descriptors": sorted(int(f) for f in os.listdir("/proc/self/fd"))[:4],
+    "open": [os.readlink(f"/proc/self/fd/{f}") for f in (0, 1, 2)], "threads": status["Threads"].strip(),
+    "processes": [p for p in os.listdir("/proc") if p.isdigit()], "writable": mount,
+    "environment": sorted(os.environ)}))""")  # fmt: skip
+    assert found["capabilities"] == ["0" * 16] * 5 and found["no new"] == "1"
+    assert found["pid"] == 1 and found["parent"] == 0 and found["processes"] == ["1"]
+    assert found["descriptors"][:4] == [0, 1, 2, 3] and found["open"] == ["/dev/null"] * 3
+    assert found["threads"] == "1" and found["groups"] == []
+    assert set(found["writable"]) <= {"/scratch", "/dev/shm", "/proc", "/dev/pts"} | DEVICES
+    if os.geteuid() == 0:
+        assert set(found["uid"]) == {str(FIRST_UID)}
+
+
+def test_a_submission_finds_nothing_of_the_one_before(tmp_path):
+    """Both are forks of one process. What looks for the marker does not hold it."""
+    namespaces = (
+        "{n: os.readlink('/proc/self/ns/' + n) for n in ('pid', 'mnt', 'ipc', 'net', 'uts', 'cgroup')}"
+    )
+    first = said(tmp_path, LOOK + f"""
+marker = "".join(["rem", "nant", "-of-", "somebody"])
+kept = [marker * 1000 for _ in range(100)]
+open("/scratch/left", "w").write(marker); open("/dev/shm/left", "w").write(marker)
+ctl = socket.socket(socket.AF_UNIX); ctl.bind("\\0left"); ctl.listen()
+os.environ["LEFT"] = marker
+torch.sqrt = torch.sum = lambda *a, **k: torch.zeros(1)
+import runner; runner.run = None
+torch.library.define("left::over", "(Tensor x) -> Tensor")
+subprocess.Popen(["sleep", "1000"], start_new_session=True)
+raise RuntimeError(json.dumps({{"namespaces": {namespaces}, "marker": holds(rb"[n]ant[-]of[-]som")}}))""")  # fmt: skip
+    assert first["marker"]  # it can be found where it is
+    nursery = sandbox._nursery
+    second = said(tmp_path, LOOK + f"""
+raise RuntimeError(json.dumps({{
+    "namespaces": {namespaces}, "marker": holds(rb"[n]ant[-]of[-]som"),
+    "files": glob.glob("/scratch/*") + glob.glob("/dev/shm/*"), "listens": listens, "env": "LEFT" in os.environ,
+    "torch": torch.sqrt(torch.tensor(4.0)).item(), "operator": hasattr(torch.ops.left, "over"),
+    "processes": [p for p in os.listdir("/proc") if p.isdigit()]}}))""")  # fmt: skip
+    assert sandbox._nursery is nursery and nursery.alive()
+    assert not second["marker"] and not second["files"] and not second["listens"] and not second["env"]
+    assert second["torch"] == 2 and not second["operator"] and second["processes"] == ["1"]
+    # the first one's are gone, and their numbers may be given again: new are those that the nursery has not
+    (pid,) = [
+        p.name
+        for p in Path("/proc").glob("[0-9]*")
+        if (q := _process(p.name)) and b"nursery.py" in q[2] and _process(q[0])[0] == nursery._process.pid
+    ]
+    for name, namespace in second["namespaces"].items():
+        assert namespace != os.readlink(f"/proc/{pid}/ns/{name}"), name
+
+
+def test_the_memory_of_all_processes_together_is_limited(tmp_path):
+    source = """
+import os, time
+for _ in range(8):
+    if os.fork() == 0:
+        hoard = b"x" * (1 << 29)
+        while True: time.sleep(1)
+while True: time.sleep(1)
+"""
+    limits = Limits(seconds=60, task_seconds=50, memory=3 * 2**30)
+    result = graded(tmp_path, {"normalize": source}, limits=limits)
+    assert result.provenance["seconds"] < 30
+    assert "used more than 3 GiB of memory" in result.tasks["normalize"].message
+
+
+def test_a_killed_sandbox_is_our_failure_and_the_next_starts_another(tmp_path):
+    assert right(graded(tmp_path, {}, SOLUTION))
+    timer = threading.Timer(1, os.killpg, (sandbox._nursery._process.pid, signal.SIGKILL))
+    timer.start()
+    result = graded(
+        tmp_path, {"normalize": "import time\ntime.sleep(30)"}, limits=Limits(seconds=60, task_seconds=50)
+    )
+    assert result.failed and not right(result)
+    assert right(graded(tmp_path, {}, SOLUTION))
+
+
+# the gradient of a task by torch's own means, in the body of work(dy, f, a, b, c) with y = f(a, b, c)
+GRADIENTS = {
+    "backward": "y.backward(dy); return a.grad, b.grad, c.grad",
+    "grad": "return torch.autograd.grad(y, (a, b, c), dy)",
+    "engine": "return torch.autograd.Variable._execution_engine.run_backward((y,), (dy,), False, False, (a, b, c), True, False)",
+    "func": "return torch.func.vjp(f, a, b, c)[1](dy)",
+    "jacobian": "return tuple((j * dy.reshape(dy.shape + (1,) * (j.dim() - 2))).sum((0, 1)) for j in torch.func.jacrev(f, (0, 1, 2))(a, b, c))",
+    "forward": "return tuple((j * dy.reshape(dy.shape + (1,) * (j.dim() - 2))).sum((0, 1)) for j in torch.func.jacfwd(f, (0, 1, 2))(a, b, c))",
+}
+HIDDEN = {
+    "as it is": "return work(*arguments)",
+    "unwatched": "import sys; sys.setprofile(None); return work(*arguments)",
+    "in a thread": "out = []; t = threading.Thread(target=lambda: out.append(work(*arguments))); t.start(); t.join(); return out[0]",
+}
+
+
+def by_autograd(way, hidden):
+    return f"""
+import threading
+def work(dy, x, gamma, eps):
+    def f(a, b, c):
+        m = a.mean(0)
+        return b * (a - m) / ((a - m).square().mean(0) + eps).sqrt() + c
+    a, b, c = (v.clone().requires_grad_() for v in (x, gamma, torch.zeros_like(gamma)))
+    y = f(a, b, c)
+    {GRADIENTS[way]}
+def batch_norm_backward(*arguments):
+    {HIDDEN[hidden]}
+"""
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("way", GRADIENTS)
+def test_autograd_does_no_gradient_task(tmp_path, way, hidden):
+    folders = ("exercises", "solutions")
+    release, notebook = (nbformat.read(ROOT / f / "ps03/ps03.ipynb", as_version=4) for f in folders)
+    (cell,) = [c for c in notebook.cells if c.id == "batch_norm_backward"]
+    cell.source = by_autograd(way, hidden)
+    path = tmp_path / "ps03.ipynb"
+    nbformat.write(notebook, path)
+    limits = Limits(seconds=60, task_seconds=20)
+    result = grade("someone", read(path, release), release, "ps03", SECRET, limits)
+    assert right(result) == set(result.tasks) - {"batch_norm_backward"}
+
+
+@pytest.mark.parametrize("way", GRADIENTS)
+def test_the_same_gradients_are_right_where_autograd_is_there(way):
+    namespace = {"torch": torch}
+    exec(by_autograd(way, "as it is"), namespace)
+    x, dy, gamma = torch.randn(6, 3).double(), torch.randn(6, 3).double(), torch.randn(3).double()
+    found = namespace["batch_norm_backward"](dy, x, gamma, 0.1)
+    for p, q in zip(found, batch_norm_backward(dy, x, gamma, eps=0.1), strict=True):
+        torch.testing.assert_close(p, q)

@@ -1,0 +1,187 @@
+"""The sandbox's first process: it has imported torch once, and forks for each submission.
+
+It runs inside bubblewrap, which has taken away everything that is common to all submissions. What one
+submission could leave to another, it makes anew for each: namespaces for processes, mounts, IPC, network and
+host name, /proc, the two writable folders, a user. It holds no submission: a job is read after the fork.
+
+Over the socket whose number is its argument it says that it is ready, then receives requests: a JSON object
+with three descriptors, of a file with the job, of a pipe for the answers, and of a socket. There it tells how
+the submission ended; when the other side closes it, the submission is killed.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+import torch
+import worker
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
+    0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x20000000, 0x40000000,
+)  # fmt: skip
+NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
+CAPABILITY_VERSION_3 = 0x20080522
+LOOK_SECONDS = 0.1  # at the memory of all processes together
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    _warm_up()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that watch a submission
+    control.send(b"ready")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 4096, 3)
+        if not message:
+            return
+        if os.fork() == 0:
+            control.close()
+            try:
+                _watch(json.loads(message), *descriptors)
+            finally:
+                os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _warm_up() -> None:
+    """What torch does at its first step only."""
+    torch.set_num_threads(1)
+    x = torch.randn(4, 4, requires_grad=True)
+    (torch.nn.Linear(4, 4)(x) / x.var(0).sqrt()).sum().backward()
+    gc.collect()
+    gc.freeze()  # so that a fork's collector does not touch, and copy, every page
+
+
+def _watch(request: dict, job: int, answers: int, line: int) -> None:
+    """Make the namespaces, start the submission in them, and wait for its end, or make it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    told = socket.socket(fileno=line)
+    processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)  # this one's view, which is of all
+    try:
+        _separate(request["writable_bytes"])
+    except OSError as error:
+        told.send(json.dumps({"failed": f"the sandbox did not start: {error}"}).encode())
+        return
+    child = os.fork()
+    if child == 0:
+        try:
+            _give_up_rights(request["uid"])
+            with open(job, "rb") as file:
+                data = file.read()
+        except BaseException as error:
+            told.send(json.dumps({"failed": f"the sandbox did not start: {error}"}).encode())
+            os._exit(1)
+        try:
+            worker.silence()
+            os.dup2(answers, 3)
+            os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+            worker.work(data, 3)
+        finally:
+            os._exit(0)
+    os.close(answers)
+    os.close(job)
+    reason, most = "", 0
+    ended = os.pidfd_open(child)
+    while True:
+        ready, _, _ = select.select([ended, told], [], [], LOOK_SECONDS)
+        if ready:
+            break
+        if (memory := _memory(processes, child, request["memory"])) > request["memory"]:
+            reason = "memory"
+            break
+        most = max(most, memory)
+    os.kill(child, signal.SIGKILL)  # the first of its namespace: with it all others end
+    _, status, used = os.wait4(child, 0)
+    told.send(
+        json.dumps(
+            {
+                "code": os.waitstatus_to_exitcode(status),
+                "reason": reason,
+                "cpu_seconds": used.ru_utime + used.ru_stime,
+                "memory": max(most, used.ru_maxrss * 1024),
+            }
+        ).encode()
+    )
+
+
+def _separate(writable_bytes: int) -> None:
+    """Namespaces of the submission's own, and in them empty writable folders."""
+    _call("unshare", NEW_NAMESPACES)
+    _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    for folder in (b"/scratch", b"/dev/shm"):
+        options = f"size={writable_bytes},mode=1777".encode()
+        _call("mount", b"tmpfs", folder, b"tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def _give_up_rights(uid: int | None) -> None:
+    """In the first process of the new namespaces: what the submission sees and may do from now on."""
+    _call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+    os.setsid()
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        last = int(file.read())
+    for capability in range(last + 1):
+        _call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    _call("capset", header, (ctypes.c_uint32 * 6)())
+    _call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own files in /proc are its own again
+
+
+def _memory(processes: int, first: int, limit: int) -> int:
+    """Bytes in memory of a submission's processes, the first and all below it; pages in common counted once.
+
+    The exact sum takes milliseconds a process. It is made only where the quick one, which counts common
+    pages again and again, is over the limit.
+    """
+    fields = {n: _fields(processes, f"{n}/status") for n in os.listdir(processes) if n.isdigit()}
+    below, more = {str(first)}, True
+    while more:
+        more = {n for n, f in fields.items() if f.get("PPid") in below} - below
+        below |= more
+    held = [fields.get(name, {}) for name in below]
+    quick = sum(_bytes(f.get(key, "0")) for f in held for key in ("RssAnon", "RssShmem"))
+    if quick <= limit:
+        return quick
+    exact = [_fields(processes, f"{name}/smaps_rollup") for name in below]
+    return sum(_bytes(f.get("Pss", "0")) for f in exact)
+
+
+def _fields(processes: int, path: str) -> dict[str, str]:
+    """Of a file of /proc; none where the process has ended."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY, dir_fd=processes)
+    except OSError:
+        return {}
+    try:
+        with open(descriptor, encoding="ascii", errors="replace") as file:
+            return {k: v.strip() for k, _, v in (line.partition(":") for line in file)}
+    except OSError:
+        return {}
+
+
+def _bytes(kilobytes: str) -> int:
+    return int(kilobytes.split()[0]) * 1024
+
+
+def _call(name: str, *arguments) -> None:
+    words = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
+    if getattr(_libc, name)(*words) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    main()
