@@ -4,7 +4,7 @@ import argparse
 import importlib
 import json
 import sys
-import time
+import warnings
 from pathlib import Path
 
 
@@ -36,6 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     grade.add_argument("--trust-submissions", action="store_true", help="run them without a sandbox")
     grade.add_argument("--course", type=Path, default=Path("."), help="folder of nbgrader_config.py")
     grade.set_defaults(run=_grade)
+    regrade = commands.add_parser("regrade", help="grade a recorded submission once more, and compare")
+    regrade.add_argument("assignment", help="such as ps02")
+    regrade.add_argument("--student", action="append", required=True, help="whose; may be given again")
+    regrade.add_argument("--trust-submissions", action="store_true", help="run them without a sandbox")
+    regrade.add_argument("--course", type=Path, default=Path("."), help="folder of nbgrader_config.py")
+    regrade.set_defaults(run=_regrade)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
@@ -87,45 +93,42 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
+    from sqlalchemy.exc import SAWarning
+    from tqdm import tqdm
+
     from normcore.grading.cluster import ClusterMissing
     from normcore.grading.course import Course, grade_all
+    from normcore.grading.patience import Stopped
+    from normcore.grading.record import account
     from normcore.grading.sandbox import SandboxMissing
 
-    started = time.monotonic()
+    warnings.filterwarnings("ignore", category=SAWarning)  # nbgrader's, at each new submission
+    bar = tqdm(unit="", smoothing=0.05, leave=False, disable=None)  # where somebody looks on
 
     def report(graded, done: int, total: int) -> None:
-        outcomes = [t.outcome for t in graded.tasks.values()]
         if options.json:
-            tasks = {n: {"outcome": t.outcome, "mistakes": t.mistakes} for n, t in graded.tasks.items()}
-            line = {
-                "student": graded.student,
-                "tasks": tasks,
-                "refused": graded.refused,
-                "notes": graded.notes,
-            }
-            print(json.dumps({**line, **graded.provenance}, ensure_ascii=False), flush=True)
-            return
-        counts = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
-        rate = done / (time.monotonic() - started)
-        print(
-            f"{done}/{total} {graded.student}: "
-            f"{'refused: ' + graded.refused if graded.refused else counts}"
-            f"   ({60 * rate:.0f} a minute, {(total - done) / rate:.0f} s left)",
-            flush=True,
-        )
+            tqdm.write(json.dumps(account(graded), ensure_ascii=False))
+        else:
+            tqdm.write(f"{done}/{total} {_in_words(graded)}")
+        sys.stdout.flush()
+        if done == 1:
+            bar.reset(total)  # the rate is that of grading, without the start
+        bar.update(done - bar.n)
 
     try:
-        summary = grade_all(
-            Course(options.course.resolve()),
-            options.assignment,
-            options.student,
-            options.workers,
-            options.trust_submissions,
-            options.again,
-            options.scheduler,
-            report=report,
-        )
-    except (ClusterMissing, SandboxMissing) as error:
+        with bar:
+            summary = grade_all(
+                Course(options.course.resolve()),
+                options.assignment,
+                options.student,
+                options.workers,
+                options.trust_submissions,
+                options.again,
+                options.scheduler,
+                report=report,
+                tell=lambda sentence: tqdm.write(f"normcore: {sentence}", file=sys.stderr),
+            )
+    except (ClusterMissing, SandboxMissing, Stopped) as error:
         print(f"normcore: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -136,11 +139,45 @@ def _grade(options: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
+def _in_words(graded) -> str:
+    outcomes = [t.outcome for t in graded.tasks.values()]
+    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
+    line = f"{graded.student}: {'refused: ' + graded.refused if graded.refused else counts}"
+    look = "; ".join(f"{task} names {', '.join(names)}" for task, names in graded.attention.items())
+    return f"{line}   look at it: {look}" if look else line
+
+
 def _print_summary(summary) -> None:
     print(
         f"{summary.graded} graded, of which {summary.refused} refused; {summary.skipped} unchanged; "
         f"{summary.failed} not graded, by our failure"
     )
+    if summary.outdated:
+        print(f"{summary.outdated} of the unchanged were graded by other checks; --again grades them anew")
+
+
+def _regrade(options: argparse.Namespace) -> int:
+    from normcore.grading.course import Course, regrade
+    from normcore.grading.sandbox import SandboxMissing
+
+    differ = 0
+    for student in options.student:
+        try:
+            again = regrade(
+                Course(options.course.resolve()), options.assignment, student, options.trust_submissions
+            )
+        except SandboxMissing as error:
+            print(f"normcore: {error}", file=sys.stderr)
+            return 2
+        since = f"   since then: {'; '.join(again.changed)}" if again.changed else ""
+        if again.before == again.now:
+            print(f"{student}: the same on all {len(again.now)} tasks{since}")
+            continue
+        differ += 1
+        for task, outcome in again.now.items():
+            if again.before.get(task) != outcome:
+                print(f"{student}: {task} was {again.before.get(task)}, is {outcome}{since}")
+    return 1 if differ else 0
 
 
 def _experiment(options: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
 """Submissions in parallel, on this machine's cores or on a Dask cluster."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from normcore.grading import sandbox
 from normcore.grading.grade import OURS, Graded, TaskVerdict
 
 __all__ = ["ClusterMissing", "run"]
@@ -11,11 +12,15 @@ IN_HAND = 4  # a worker, at any time: memory does not grow with the number of su
 
 
 class ClusterMissing(RuntimeError):
-    """There is no scheduler at the address given."""
+    """There is no scheduler at the address given, or no longer."""
 
 
 def run(
-    grade: Callable[..., Graded], jobs: dict[str, tuple], workers: int, scheduler: str | None
+    grade: Callable[..., Graded],
+    jobs: Iterable[tuple],
+    workers: int,
+    scheduler: str | None,
+    trusted: bool = False,
 ) -> Iterator[Graded]:
     """Results as they come, in no order.
 
@@ -24,48 +29,51 @@ def run(
 
     Args:
         grade: run in a worker process, with the arguments of a job.
-        jobs: by student.
+        jobs: the student, then the other arguments; read as there is room for them.
         workers: processes to start, where there is no scheduler.
         scheduler: address of a running one, such as "tcp://host:8786".
+        trusted: whether its workers may do without a sandbox.
 
     Raises:
-        ClusterMissing: nobody answers at the scheduler's address.
+        ClusterMissing: nobody answers at the scheduler's address, or no longer.
+        SandboxMissing: a worker of the scheduler has no sandbox.
     """
     from distributed import Client, LocalCluster, as_completed
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    made = None
     if scheduler is None:
         # one thread each: the sandboxed process is the work
         made = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
         )
         client = Client(made)
     else:
-        made = None
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterMissing(
-                f"no Dask scheduler answers at {scheduler!r}: {error}. Start one with `dask scheduler`, and "
-                "workers with `dask worker ADDRESS --nthreads 1`."
-            ) from error
-    waiting = iter(jobs.items())
+        client = _connect(scheduler)
+    waiting = iter(jobs)
     try:
-        known = max(len(client.scheduler_info()["workers"]), workers, 1)
+        if scheduler is not None:
+            client.wait_for_workers(1)
+            client.run(sandbox.check, trusted)
+        known = max(len(client.nthreads()), workers, 1)
         running = as_completed()
         students = {}
 
         def submit() -> None:
-            student, job = next(waiting, (None, None))
-            if student is not None:
+            if job := next(waiting, None):
                 future = client.submit(grade, *job, pure=False, retries=2)
-                students[future.key] = student
+                students[future.key] = job[0]
                 running.add(future)
 
         for _ in range(IN_HAND * known):
             submit()
         for future in running:
             student = students.pop(future.key)
+            if future.cancelled():
+                raise ClusterMissing(
+                    f"the Dask scheduler at {scheduler or 'this machine'} has ended. What is recorded stays; "
+                    "start another, and the same command goes on."
+                )
             error = future.exception()
             yield future.result() if error is None else _failed(student, error)
             submit()
@@ -73,6 +81,18 @@ def run(
         client.close()
         if made is not None:
             made.close()
+
+
+def _connect(scheduler: str):
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout=10)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterMissing(
+            f"no Dask scheduler answers at {scheduler!r}: {error}. Start one with `dask scheduler`, and "
+            "workers with `dask worker ADDRESS --nthreads 1`."
+        ) from error
 
 
 def _failed(student: str, error: BaseException) -> Graded:

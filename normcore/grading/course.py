@@ -1,5 +1,6 @@
 """A folder of submissions, graded in parallel: `normcore grade psNN`."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -14,11 +16,12 @@ from nbgrader.api import Gradebook, MissingEntry
 
 from normcore.checks.audit import find_problem_set
 from normcore.grading import cluster, sandbox
-from normcore.grading.grade import Graded, grade
-from normcore.grading.intake import read
-from normcore.grading.record import record
+from normcore.grading.grade import Graded, grade, hash_of_checks
+from normcore.grading.intake import hash_of, read
+from normcore.grading.patience import patiently
+from normcore.grading.record import account, record
 
-__all__ = ["Course", "Summary", "grade_all"]
+__all__ = ["Course", "Regraded", "Summary", "grade_all", "regrade"]
 
 TRIES = 3
 
@@ -38,6 +41,11 @@ class Course:
     @property
     def db_url(self) -> str:
         return f"sqlite:///{self.root}/grading/gradebook.db"
+
+    @property
+    def autograded(self) -> Path:
+        """Folder of the autograded notebooks: student/assignment."""
+        return self.root / "grading" / "autograded"
 
     def submissions(self, assignment: str) -> dict[str, Path]:
         """By student, the file to grade: psNN.ipynb, or the only notebook that is there."""
@@ -87,13 +95,15 @@ class Summary:
         graded: submissions with marks; of these
         refused: those whose file could not be read.
         failed: those that we failed to grade, after every try; they have no marks.
-        skipped: those graded before, unchanged since.
+        skipped: those graded before, unchanged since; of these
+        outdated: those graded by other checks than today's.
     """
 
     graded: int = 0
     refused: int = 0
     failed: int = 0
     skipped: int = 0
+    outdated: int = 0
 
 
 def grade_all(
@@ -106,6 +116,7 @@ def grade_all(
     scheduler: str | None = None,
     limits: sandbox.Limits | None = None,
     report: Callable[[Graded, int, int], None] = lambda graded, done, total: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
     """Grade every submission to an assignment, and record the marks.
 
@@ -119,12 +130,96 @@ def grade_all(
         scheduler: address of a Dask scheduler; by default a cluster of this machine's cores is started.
         limits: of each submission.
         report: called with each submission once its marks are recorded, how many are, and how many will be.
+        tell: called with a sentence while it waits for a locked gradebook or a full disk.
 
     Raises:
         SandboxMissing: no sandbox, and submissions are not trusted.
+        ClusterMissing: no scheduler, or no longer.
+        Stopped: the gradebook stayed locked, or the disk full.
         ValueError: no such problem set, no submission, or a student without one.
     """
+    if scheduler is None:
+        sandbox.check(trusted)
+    submissions = _submissions(course, assignment, students)
+    (course.root / "grading").mkdir(exist_ok=True)
+    release = patiently(lambda: course.release(assignment), tell)
+    secret, folder = course.secret(), course.autograded
+    summary = Summary()
+    todo = {}
+    for student, path in submissions.items():
+        before = _account(folder / student / assignment)
+        if not again and before and before["submission"] and before["submission"] == hash_of(path):
+            summary.skipped += 1
+            summary.outdated += before.get("checks") != hash_of_checks(assignment)
+        else:
+            todo[student] = path
+    # read as there is room for them: memory does not grow with the number of submissions
+    jobs = (
+        (student, read(path, release), release, assignment, secret, limits, trusted)
+        for student, path in todo.items()
+    )
+    if scheduler is None and (len(todo) < 2 or workers == 1):
+        results = (_grade(*job) for job in jobs)
+    else:
+        results = cluster.run(_grade, jobs, workers or os.cpu_count() or 1, scheduler, trusted)
+    with contextlib.closing(results):
+        for graded in results:
+            write = partial(record, graded, release, assignment, folder, course.db_url, course.course_id)
+            patiently(write, tell)
+            summary.graded += not graded.failed
+            summary.failed += graded.failed
+            summary.refused += bool(graded.refused)
+            report(graded, summary.graded + summary.failed, len(todo))
+    return summary
+
+
+@dataclass(frozen=True)
+class Regraded:
+    """A submission graded once more, beside the record.
+
+    Attributes:
+        before, now: outcomes by task.
+        changed: what differs from then, in words; where it is empty, so is the difference of the outcomes.
+    """
+
+    before: dict[str, str]
+    now: dict[str, str]
+    changed: tuple[str, ...]
+
+
+def regrade(
+    course: Course,
+    assignment: str,
+    student: str,
+    trusted: bool = False,
+    limits: sandbox.Limits | None = None,
+) -> Regraded:
+    """Grade a recorded submission once more, on the same cases, and record nothing.
+
+    Raises:
+        SandboxMissing: no sandbox, and submissions are not trusted.
+        ValueError: no such problem set, no submission, or one that was never graded.
+    """
     sandbox.check(trusted)
+    path = _submissions(course, assignment, [student])[student]
+    before = _account(course.autograded / student / assignment)
+    if before is None:
+        raise ValueError(f"{student} has no mark from `normcore grade {assignment}`")
+    release = course.release(assignment)
+    graded = _grade(student, read(path, release), release, assignment, course.secret(), limits, trusted)
+    now = account(graded)
+    words = {
+        "submission": "the submitted file is another",
+        "checks": "the checks are others",
+        "environment": "Python, torch or another package has changed",
+        "seeds": "the course's secret is another, so the cases are",
+    }
+    changed = tuple(sentence for key, sentence in words.items() if before.get(key) != now[key])
+    outcomes = [{name: task["outcome"] for name, task in kept["tasks"].items()} for kept in (before, now)]
+    return Regraded(*outcomes, changed)
+
+
+def _submissions(course: Course, assignment: str, students: list[str] | None) -> dict[str, Path]:
     find_problem_set(assignment)  # a name that is none is said before anything is made
     submissions = course.submissions(assignment)
     if students:
@@ -135,31 +230,7 @@ def grade_all(
         raise ValueError(
             f"no submissions to {assignment}: they belong in grading/submitted/STUDENT/{assignment}/"
         )
-    (course.root / "grading").mkdir(exist_ok=True)
-    release, secret = course.release(assignment), course.secret()
-    folder = course.root / "grading" / "autograded"
-    summary = Summary()
-    todo = {}
-    for student, path in submissions.items():
-        taken = read(path, release)
-        before = _graded_before(folder / student / assignment / "provenance.json")
-        if not again and taken.hash and taken.hash == before:
-            summary.skipped += 1
-        else:
-            todo[student] = taken
-    arguments = (release, assignment, secret, limits, trusted)
-    jobs = {student: (student, taken, *arguments) for student, taken in todo.items()}
-    if scheduler is None and (len(jobs) < 2 or workers == 1):
-        results = (_grade(*job) for job in jobs.values())
-    else:
-        results = cluster.run(_grade, jobs, workers or os.cpu_count() or 1, scheduler)
-    for graded in results:
-        record(graded, release, assignment, folder, course.db_url, course.course_id)
-        summary.graded += not graded.failed
-        summary.failed += graded.failed
-        summary.refused += bool(graded.refused)
-        report(graded, summary.graded + summary.failed, len(todo))
-    return summary
+    return submissions
 
 
 def _grade(student: str, *arguments) -> Graded:
@@ -171,6 +242,9 @@ def _grade(student: str, *arguments) -> Graded:
     return graded
 
 
-def _graded_before(provenance: Path) -> str:
-    """The hash of what was graded before; empty where nothing was."""
-    return json.loads(provenance.read_text("utf-8"))["submission"] if provenance.is_file() else ""
+def _account(folder: Path) -> dict | None:
+    """What was kept with the marks; None where nothing was, or nothing that can be read."""
+    try:
+        return json.loads((folder / "provenance.json").read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

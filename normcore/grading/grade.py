@@ -1,25 +1,31 @@
 """One submission, from its file to a verdict on each task."""
 
+import datetime
 import hashlib
 import hmac
 import importlib
+import importlib.metadata
 import io
 import json
+import platform
 import struct
 import zipfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import nbformat
 import numpy as np
+import torch
 
 from normcore.checks.audit import find_problem_set
 from normcore.checks.check import Check
 from normcore.checks.judge import Judge
 from normcore.checks.notebook import HIDDEN_CASES, ProblemSet
 from normcore.grading import intake, sandbox
+from normcore.grading.mentions import mentions
 
-__all__ = ["Graded", "TaskVerdict", "grade", "seed_of"]
+__all__ = ["Graded", "TaskVerdict", "environment", "grade", "hash_of_checks", "seed_of"]
 
 MAX_ARRAY_BYTES = 2**24
 
@@ -51,8 +57,9 @@ class Graded:
         tasks: verdicts by the name of the task.
         sources: of the solution cells, as they were taken.
         refused: why the file could not be graded; empty where it was.
-        notes: what else was odd about it.
-        provenance: what the marks came from: hashes, seed, seconds.
+        notes: what else was odd about it, for the learner as well.
+        attention: by cell, what its source names that a person should look at; for the instructor alone.
+        provenance: what the marks came from: hashes, seeds, seconds, bytes.
     """
 
     student: str
@@ -61,6 +68,7 @@ class Graded:
     refused: str
     notes: tuple[str, ...]
     provenance: dict = field(default_factory=dict)
+    attention: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -98,28 +106,65 @@ def grade(
     """
     limits = limits or sandbox.Limits()
     problem_set = find_problem_set(name)
-    provenance = {"submission": taken.hash, "seconds": 0.0}
-    if taken.refused:
-        verdicts = {name: TaskVerdict(WRONG, f"Not graded. {taken.refused}") for name in problem_set.checks}
-        return Graded(student, verdicts, {}, taken.refused, taken.notes, provenance)
-    cases = {
-        name: check.cases(seed_of(secret, student, name), HIDDEN_CASES)
-        for name, check in problem_set.checks.items()
+    seeds = {task: seed_of(secret, student, task) for task in problem_set.checks}
+    provenance = {
+        "submission": taken.hash,
+        "checks": hash_of_checks(name),
+        "environment": environment(),
+        "seeds": seeds,
+        "graded": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
+    if taken.refused:
+        verdicts = {task: TaskVerdict(WRONG, f"Not graded. {taken.refused}") for task in problem_set.checks}
+        return Graded(student, verdicts, {}, taken.refused, taken.notes, provenance)
+    cases = {task: check.cases(seeds[task], HIDDEN_CASES) for task, check in problem_set.checks.items()}
     job = _job(taken, release, problem_set, cases, seed_of(secret, student, ""), limits)
     ended = sandbox.run(job, limits, trusted)
     frames = _frames(ended.output)
     verdicts = {
-        name: _verdict(check, cases[name], frames.get(name), ended, limits)
-        for name, check in problem_set.checks.items()
+        task: _verdict(check, cases[task], frames.get(task), ended, limits)
+        for task, check in problem_set.checks.items()
     }
-    provenance |= {"seconds": round(ended.seconds, 2), "checks": _hash_of_checks(name)}
-    return Graded(student, verdicts, taken.sources, "", taken.notes, provenance)
+    attention = {
+        task: found
+        for task, check in problem_set.checks.items()
+        if (found := mentions(taken.sources.get(task, ""), check.forbidden))
+    }
+    provenance |= {
+        "seconds": round(ended.seconds, 2),
+        "cpu_seconds": round(ended.cpu_seconds, 2),
+        "memory": ended.memory,
+    }
+    return Graded(student, verdicts, taken.sources, "", taken.notes, provenance, attention)
 
 
-def _hash_of_checks(name: str) -> str:
+@cache
+def hash_of_checks(name: str) -> str:
+    """SHA-256 of the file that defines a problem set's checks."""
     source = Path(importlib.import_module(f"normcore.checks.{name}").__file__)
     return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+@cache
+def environment() -> dict[str, str]:
+    """What a verdict may depend on beside the submission and the checks.
+
+    "packages" is the SHA-256 of the names and versions of all installed ones, "normcore" that of this
+    package's own files.
+    """
+    installed = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()})
+    own = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        own.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "packages": hashlib.sha256("\n".join(installed).encode()).hexdigest(),
+        "normcore": own.hexdigest(),
+    }
 
 
 def _job(taken, release, problem_set: ProblemSet, cases, seed: int, limits: sandbox.Limits) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-__all__ = ["Intake", "read"]
+__all__ = ["Intake", "hash_of", "read"]
 
 MAX_BYTES = 10 * 2**20
 MAX_SOURCE = 200_000
@@ -49,6 +49,13 @@ def read(path: Path, release: nbformat.NotebookNode) -> Intake:
         return Intake(refused=f"{path.name} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
     data = path.read_bytes()
     return replace(_content(path.name, data, release), hash=hashlib.sha256(data).hexdigest())
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a submitted file, as `read` gives it; empty where `read` would not look into it."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _content(name: str, data: bytes, release: nbformat.NotebookNode) -> Intake:

@@ -10,7 +10,7 @@ from nbgrader.preprocessors import SaveAutoGrades
 
 from normcore.grading.grade import RIGHT, Graded
 
-__all__ = ["autograded", "record"]
+__all__ = ["account", "autograded", "record"]
 
 
 def autograded(graded: Graded, release: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -38,8 +38,20 @@ def autograded(graded: Graded, release: nbformat.NotebookNode) -> nbformat.Noteb
                         "error", ename="CheckFailed", evalue=verdict.message, traceback=lines
                     )
                 ]
-    notebook.metadata["normcore"] = {"provenance": graded.provenance}
     return notebook
+
+
+def account(graded: Graded) -> dict:
+    """What is kept with the marks, and told by --json."""
+    tasks = {name: {"outcome": t.outcome, "mistakes": list(t.mistakes)} for name, t in graded.tasks.items()}
+    return {
+        "student": graded.student,
+        "tasks": tasks,
+        "refused": graded.refused,
+        "notes": list(graded.notes),
+        "attention": graded.attention,
+        **graded.provenance,
+    }
 
 
 def record(
@@ -47,7 +59,8 @@ def record(
 ) -> None:
     """Write a submission's marks, its autograded notebook and its provenance.
 
-    Where the failure is ours, old marks are taken away, and every task waits for a person.
+    Where the failure is ours, old marks are taken away, and every task waits for a person. Interrupted at any
+    point, it can be done again.
 
     Args:
         graded: the submission.
@@ -77,8 +90,7 @@ def record(
         "nbgrader": {"notebook": assignment, "assignment": assignment, "student": student, "db_url": db_url}
     }
     SaveAutoGrades().preprocess(notebook, resources)
-    verdicts = {
-        name: {"outcome": t.outcome, "mistakes": list(t.mistakes)} for name, t in graded.tasks.items()
-    }
-    kept = {**graded.provenance, "tasks": verdicts, "refused": graded.refused, "notes": list(graded.notes)}
-    target.with_name("provenance.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    provenance = target.with_name("provenance.json")
+    whole = provenance.with_suffix(".tmp")
+    whole.write_text(json.dumps(account(graded), indent=1) + "\n", "utf-8")
+    whole.replace(provenance)  # it is there in full, or not at all

@@ -1,0 +1,81 @@
+"""What a learner's code names that its reader should look at. It costs no points by itself.
+
+Whether a built-in was called is found where it is called. This reads the source, for a person: code that
+compares itself with the built-in is fine, and so may be code that looks at frames; whoever grades decides.
+"""
+
+import ast
+import re
+
+__all__ = ["mentions"]
+
+# By what one reaches around the rules, or out of one's own function.
+TOOLS = re.compile(
+    r"(ctypes|gc|inspect|socket|subprocess|multiprocessing|normcore|runner|worker|nursery)(\..*)?"
+    r"|sys\.(_getframe|_current_frames|setprofile|settrace|modules)|threading\.(setprofile|settrace)"
+    r"|os\.(fork|exec\w*|spawn\w*|system|popen|kill|_exit)"
+    r"|torch\.(_C|ops|_refs|_decomp|_VF|_inductor|_dynamo|library|jit)(\..*)?"
+    r"|(eval|exec|compile|__import__|globals|importlib(\..*)?)"
+)
+BUILT_IN = re.compile(
+    r".+\.(native_|_native_)?(batch|instance|layer|group|rms)_norm\w*"
+    r"|.+\.(Batch|Instance|Layer|Group|RMS)Norm\w*|.+\.(\w*Scaler|normalize|scale)"
+)
+AUTOGRAD = re.compile(r"torch\.(autograd|func)(\..*)?|.+\.backward")
+# imported or written at the start of every notebook, under these names
+ALIASES = {"F": "torch.nn.functional", "nn": "torch.nn", "np": "numpy"}
+
+
+def mentions(source: str, forbidden: frozenset[str]) -> list[str]:
+    """Names in a cell that somebody should look at, each with its first line.
+
+    Args:
+        source: of the cell; one that is no Python has none.
+        forbidden: of the check: its built-ins are looked for, and autograd where it is among them.
+
+    Returns:
+        Such as ["torch.nn.functional.batch_norm (line 4)"].
+    """
+    try:
+        tree = ast.parse(re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.M))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    patterns = [TOOLS, BUILT_IN] + [AUTOGRAD] * any(name.startswith("torch.autograd") for name in forbidden)
+    found: dict[str, int] = {}
+    for name, line in sorted(_names(tree), key=lambda pair: pair[1]):
+        if any(pattern.fullmatch(name) for pattern in patterns):
+            found.setdefault(name, line)
+    return [f"{name} (line {line})" for name, line in found.items()]
+
+
+def _names(tree: ast.AST) -> set[tuple[str, int]]:
+    """Dotted names as they are read and imported; of a chain, the whole only."""
+    aliases, found, inner = dict(ALIASES), set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                aliases[name.asname or name.name.split(".")[0]] = (
+                    name.name if name.asname else name.name.split(".")[0]
+                )
+                found.add((name.name, node.lineno))
+        elif isinstance(node, ast.ImportFrom):
+            for name in node.names:
+                whole = f"{node.module or ''}.{name.name}"
+                aliases[name.asname or name.name] = whole
+                found.add((whole, node.lineno))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and id(node) not in inner:
+            parts, base = [node.attr], node.value
+            while isinstance(base, ast.Attribute):
+                inner.add(id(base))
+                parts.append(base.attr)
+                base = base.value
+            if isinstance(base, ast.Name):
+                inner.add(id(base))
+                start = aliases.get(base.id, base.id)
+            else:
+                start = "(…)"
+            found.add((".".join([start, *reversed(parts)]), node.lineno))
+        elif isinstance(node, ast.Name) and id(node) not in inner:
+            found.add((aliases.get(node.id, node.id), node.lineno))
+    return found
