@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 # nbgrader runs `alembic` by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: book test serve exercises notebooks audit lint clean
+.PHONY: book test serve exercises notebooks audit public lint clean
 
 book: .venv/installed _build/package
 	$(BIN)/jupyter-book build -W -n --keep-going .
@@ -37,6 +37,11 @@ notebooks: .venv/installed
 
 audit: .venv/installed
 	$(BIN)/normcore audit $(notdir $(wildcard solutions/*))
+
+# What students get, without the answers: _build/public, or `make public TO=../a-clone`.
+public: .venv/installed
+	mkdir -p _build
+	$(BIN)/python -m scripts.public $(or $(TO),_build/public)
 
 lint: .venv/installed
 	$(BIN)/ruff format .

@@ -8,6 +8,8 @@ from normcore.grading.grade import OURS, Graded, TaskVerdict
 
 __all__ = ["ClusterMissing", "run"]
 
+# Of each task's steps; nobody reads them, and they take 50 kB a submission.
+NO_LOGS = {"distributed.admin.log-length": 0, "distributed.admin.low-level-log-length": 0}
 IN_HAND = 4  # a worker, at any time: memory does not grow with the number of submissions
 
 
@@ -38,15 +40,17 @@ def run(
         ClusterMissing: nobody answers at the scheduler's address, or no longer.
         SandboxMissing: a worker of the scheduler has no sandbox.
     """
+    import dask
     from distributed import Client, LocalCluster, as_completed
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     made = None
     if scheduler is None:
         # one thread each: the sandboxed process is the work
-        made = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-        )
+        with dask.config.set(NO_LOGS):
+            made = LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            )
         client = Client(made)
     else:
         client = _connect(scheduler)

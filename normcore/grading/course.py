@@ -1,18 +1,21 @@
 """A folder of submissions, graded in parallel: `normcore grade psNN`."""
 
 import contextlib
+import datetime
 import json
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import nbformat
 from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.utils import parse_utc
+from traitlets.config import Config, PyFileConfigLoader
 
 from normcore.checks.audit import find_problem_set
 from normcore.grading import cluster, sandbox
@@ -76,6 +79,11 @@ class Course:
                 cwd=self.root, env={**os.environ, "PATH": beside}, check=True, capture_output=True,
             )  # fmt: skip
         return nbformat.read(released, as_version=4)
+
+    def config(self) -> Config:
+        """nbgrader's, of this course: penalties for late submissions are set there."""
+        path = self.root / "nbgrader_config.py"
+        return PyFileConfigLoader(path.name, str(self.root)).load_config() if path.is_file() else Config()
 
     def secret(self) -> bytes:
         """The seed of all hidden cases, made once; whoever has it knows them."""
@@ -143,7 +151,7 @@ def grade_all(
     submissions = _submissions(course, assignment, students)
     (course.root / "grading").mkdir(exist_ok=True)
     release = patiently(lambda: course.release(assignment), tell)
-    secret, folder = course.secret(), course.autograded
+    secret, folder, config = course.secret(), course.autograded, course.config()
     summary = Summary()
     todo = {}
     for student, path in submissions.items():
@@ -164,8 +172,9 @@ def grade_all(
         results = cluster.run(_grade, jobs, workers or os.cpu_count() or 1, scheduler, trusted)
     with contextlib.closing(results):
         for graded in results:
-            write = partial(record, graded, release, assignment, folder, course.db_url, course.course_id)
-            patiently(write, tell)
+            timestamp, graded = _handed_in(submissions[graded.student].with_name("timestamp.txt"), graded)
+            gradebook = (folder, course.db_url, course.course_id)
+            patiently(partial(record, graded, release, assignment, *gradebook, timestamp, config), tell)
             summary.graded += not graded.failed
             summary.failed += graded.failed
             summary.refused += bool(graded.refused)
@@ -231,6 +240,18 @@ def _submissions(course: Course, assignment: str, students: list[str] | None) ->
             f"no submissions to {assignment}: they belong in grading/submitted/STUDENT/{assignment}/"
         )
     return submissions
+
+
+def _handed_in(path: Path, graded: Graded) -> tuple[datetime.datetime | None, Graded]:
+    """When, as nbgrader's collecting writes it; a text that is no date is told, and counts as none."""
+    if not path.is_file():
+        return None, graded
+    text = path.read_text("utf-8", errors="replace").strip()
+    try:
+        return parse_utc(text), graded
+    except (ValueError, OverflowError):
+        note = f"timestamp.txt holds no date, but {text[:40]!r}: it counts as handed in in time."
+        return None, replace(graded, notes=(*graded.notes, note))
 
 
 def _grade(student: str, *arguments) -> Graded:

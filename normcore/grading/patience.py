@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from nbgrader.api import InvalidEntry
 from sqlalchemy.exc import OperationalError
 
 __all__ = ["Stopped", "patiently"]
@@ -34,7 +35,7 @@ def patiently(act: Callable[[], Result], tell: Callable[[str], None], minutes: f
     while True:
         try:
             return act()
-        except (OSError, OperationalError) as error:
+        except (OSError, OperationalError, InvalidEntry) as error:
             reason = _reason(error)
             if not reason:
                 raise
@@ -54,9 +55,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return f"the disk has no room for {error.filename or 'what is written'}" if full else ""
-    said = str(error.orig)
-    if "locked" in said:
+    # nbgrader sometimes wraps what SQLite says into an error of its own
+    said = str(error).partition("\n")[0]
+    if "database is locked" in said:
         return "another program holds the gradebook locked"
-    if "full" in said or "disk I/O" in said:
+    if "disk is full" in said or "disk I/O" in said:
         return "the disk has no room for the gradebook"
     return ""

@@ -1,12 +1,14 @@
 """Marks into nbgrader's gradebook, through nbgrader: one writer, and no old mark survives."""
 
 import copy
+import datetime
 import json
 from pathlib import Path
 
 import nbformat
 from nbgrader.api import Gradebook
-from nbgrader.preprocessors import SaveAutoGrades
+from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
+from traitlets.config import Config
 
 from normcore.grading.grade import RIGHT, Graded
 
@@ -55,7 +57,14 @@ def account(graded: Graded) -> dict:
 
 
 def record(
-    graded: Graded, release: nbformat.NotebookNode, assignment: str, folder: Path, db_url: str, course_id: str
+    graded: Graded,
+    release: nbformat.NotebookNode,
+    assignment: str,
+    folder: Path,
+    db_url: str,
+    course_id: str,
+    timestamp: datetime.datetime | None = None,
+    config: Config | None = None,
 ) -> None:
     """Write a submission's marks, its autograded notebook and its provenance.
 
@@ -68,11 +77,14 @@ def record(
         assignment: such as "ps02".
         folder: of the autograded notebooks: folder/student/assignment.
         db_url, course_id: of the gradebook, which has the assignment.
+        timestamp: when it was handed in, UTC.
+        config: of nbgrader, whose plugin for late penalties is asked.
     """
     student = graded.student
     with Gradebook(db_url, course_id) as gradebook:
         gradebook.update_or_create_student(student)
-        submission = gradebook.update_or_create_submission(assignment, student)
+        when = {"timestamp": timestamp} if timestamp else {}
+        submission = gradebook.update_or_create_submission(assignment, student, **when)
         for notebook in submission.notebooks:
             for grade in notebook.grades:
                 grade.auto_score = None
@@ -89,7 +101,8 @@ def record(
     resources = {
         "nbgrader": {"notebook": assignment, "assignment": assignment, "student": student, "db_url": db_url}
     }
-    SaveAutoGrades().preprocess(notebook, resources)
+    SaveAutoGrades(config=config).preprocess(notebook, resources)
+    AssignLatePenalties(config=config).preprocess(notebook, resources)
     provenance = target.with_name("provenance.json")
     whole = provenance.with_suffix(".tmp")
     whole.write_text(json.dumps(account(graded), indent=1) + "\n", "utf-8")

@@ -1,20 +1,16 @@
-"""Grading on a Dask cluster of other processes, undisturbed and disturbed."""
+"""Grading on a Dask cluster: interrupted, with nobody there, and compared with one process."""
 
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
 
 from normcore.__main__ import main
-from normcore.grading import sandbox
+from normcore.grading import cluster, sandbox
 from normcore.grading.course import Course, grade_all
+from normcore.grading.grade import Graded
 from tests.commands import ROOT
 from tests.grading import sandboxed
 from tests.grading.test_course import POINTS, UNBIASED, submit
@@ -47,49 +43,6 @@ def expected():
     return {n: (unbiased if n % 3 == 0 else POINTS) | {"bias": None} for n in range(STUDENTS)}
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A scheduler, and two workers without a nanny, each a process."""
-    started = []
-
-    def start(*arguments):
-        command = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
-        with open(tmp_path / f"dask-{len(started)}.log", "w") as log:
-            started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path))
-        return started[-1]
-
-    file = tmp_path / "scheduler.json"
-    start("dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
-    workers = [
-        start("dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard")
-        for _ in range(2)
-    ]
-    for _ in range(300):
-        if file.exists() and file.read_text():
-            break
-        time.sleep(0.1)
-    yield json.loads(file.read_text())["address"], workers
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def test_a_running_scheduler_is_used_and_a_killed_worker_changes_no_mark(course, cluster):
-    address, workers = cluster
-    seen = []
-
-    def report(graded, done, total):
-        seen.append(graded.student)
-        if done == 3:
-            os.kill(workers[0].pid, signal.SIGKILL)
-
-    summary = grade_all(course, "ps02", scheduler=address, limits=LIMITS, report=report)
-    assert summary.graded == STUDENTS and not summary.failed
-    assert workers[0].wait(10) == -signal.SIGKILL and workers[1].poll() is None
-    assert len(seen) == len(set(seen)) == STUDENTS
-    assert marks(course) == expected()
-
-
 def test_interrupted_it_goes_on_where_it_was(course):
     def stop(graded, done, total):
         if done == 4:
@@ -119,3 +72,32 @@ def test_the_notebooks_of_a_cluster_are_those_of_one_process(course):
         assert [c.get("outputs") for c in nbformat.read(path, as_version=4).cells] == [
             c.get("outputs") for c in cells
         ]
+
+
+def answer(student, number):
+    return Graded(student, {}, {}, "", (), {"number": number})
+
+
+def test_submissions_are_read_as_there_is_room_for_them():
+    """Memory does not grow with their number: at most so many are read and not yet graded."""
+    read, ahead = [], []
+
+    def jobs():
+        for number in range(200):
+            read.append(number)
+            yield f"s{number}", number
+
+    for done, graded in enumerate(cluster.run(answer, jobs(), 2, None)):
+        assert graded.student == f"s{graded.provenance['number']}"
+        ahead.append(len(read) - done)
+    assert len(ahead) == 200 and max(ahead) <= cluster.IN_HAND * 2
+
+
+def dies(student):
+    os._exit(1)
+
+
+def test_a_submission_on_which_workers_die_is_our_failure():
+    (graded,) = cluster.run(dies, [("s1",)], 1, None)
+    assert graded.student == "s1" and graded.failed
+    assert "the worker failed: KilledWorker" in graded.tasks[""].message

@@ -7,6 +7,7 @@ import shutil
 
 import nbformat
 import pytest
+import torch
 from nbgrader.api import Gradebook
 
 from normcore.__main__ import main
@@ -145,11 +146,42 @@ def test_our_own_failure_is_tried_again_and_leaves_no_old_mark(course, monkeypat
     assert marks(course, "honest") == POINTS
 
 
+def test_late_work_is_penalized_as_nbgrader_says(course):
+    """By the plugin that nbgrader_config.py names, from the time that collecting has written down."""
+    course, _ = course
+    run("nbgrader", "db", "assignment", "add", "ps02", "--duedate=2026-01-10 12:00:00 UTC", cwd=course.root)
+    config = course.root / "nbgrader_config.py"
+    before = config.read_text()
+    config.write_text(before + "c.LateSubmissionPlugin.penalty_method = 'zero'\n")
+    times = {
+        "2026-01-10 13:30:00 UTC": sum(POINTS.values()),
+        "2026-01-10 11:30:00 UTC": None,
+        "yesterday": None,
+    }
+    folder = course.root / "grading/submitted/honest/ps02"
+    for text, penalty in times.items():
+        (folder / "timestamp.txt").write_text(text)
+        grade_all(course, "ps02", students=["honest"], again=True, limits=LIMITS)
+        with Gradebook(course.db_url) as gradebook:
+            (notebook,) = gradebook.find_submission("ps02", "honest").notebooks
+            assert notebook.late_submission_penalty == penalty, text
+        assert marks(course, "honest") == POINTS
+    kept = json.loads((course.autograded / "honest/ps02/provenance.json").read_text())
+    assert kept["notes"] == ["timestamp.txt holds no date, but 'yesterday': it counts as handed in in time."]
+    (folder / "timestamp.txt").unlink()
+    config.write_text(before)
+
+
 def test_provenance_is_kept_and_the_same_seed_comes_again(course):
     course, _ = course
     kept = json.loads((course.root / "grading/autograded/honest/ps02/provenance.json").read_text())
     assert len(kept["submission"]) == len(kept["checks"]) == 64 and kept["seconds"] > 0
     assert kept["tasks"]["normalize"]["outcome"] == "right"
+    assert kept["cpu_seconds"] > 0 and 2**26 < kept["memory"] < 2**31
+    assert kept["environment"]["torch"] == torch.__version__ and len(kept["environment"]["packages"]) == 64
+    assert kept["seeds"]["normalize"] == seed_of(course.secret(), "honest", "normalize")
+    released = nbformat.read(course.autograded / "honest/ps02/ps02.ipynb", as_version=4)
+    assert str(kept["seeds"]["normalize"]) not in nbformat.writes(released)
     secret = course.secret()
     assert secret == course.secret() and len(secret) == 32
     assert (course.root / "grading/secret").stat().st_mode & 0o077 == 0
@@ -168,18 +200,61 @@ def test_the_command_grades_and_reports(course, capsys):
     root = str(course[0].root)
     assert main(["grade", "ps02", "--course", root, "--student", "honest", "--again"]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "1/1 honest: 5 right" in printed
-        and "a minute" in printed
-        and "1 graded, of which 0 refused" in printed
-    )
+    assert "1/1 honest: 5 right\n" in printed and "1 graded, of which 0 refused" in printed
     assert main(["grade", "ps02", "--course", root, "--student", "unbiased", "--again", "--json"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     told = json.loads(line)
     assert told["student"] == "unbiased" and told["tasks"]["normalize"]["mistakes"] == ["unbiased variance"]
+    assert main(["grade", "ps02", "--course", root, "--student", "sql", "--again"]) == 0
     assert main(["grade", "ps02", "--course", root, "--student", "nobody"]) == 2
     assert "no submission to ps02 by: nobody" in capsys.readouterr().err
     assert main(["grade", "ps77", "--course", root]) == 2
+
+
+def test_a_reader_is_told_where_to_look_and_the_learner_is_not(course, capsys):
+    course, _ = course
+    source = "import gc\n" + UNBIASED
+    submit(course.root, "sneaky", {"normalize": source})
+    assert main(["grade", "ps02", "--course", str(course.root), "--student", "sneaky"]) == 0
+    assert "look at it: normalize names gc (line 1)" in capsys.readouterr().out
+    kept = json.loads((course.autograded / "sneaky/ps02/provenance.json").read_text())
+    assert kept["attention"] == {"normalize": ["gc (line 1)"]}
+    assert "line 1" not in (course.autograded / "sneaky/ps02/ps02.ipynb").read_text()
+    shutil.rmtree(course.root / "grading/submitted/sneaky")
+
+
+def test_regrading_gives_the_same_verdict_and_records_nothing(course, capsys):
+    course, _ = course
+    command = ["regrade", "ps02", "--course", str(course.root), "--student"]
+    path = course.autograded / "unbiased/ps02/provenance.json"
+    kept = path.read_bytes()
+    assert main([*command, "unbiased", "--student", "sql"]) == 0
+    assert capsys.readouterr().out == "unbiased: the same on all 5 tasks\nsql: the same on all 5 tasks\n"
+    again = submit(course.root, "unbiased", {})
+    assert main([*command, "unbiased"]) == 1
+    said = capsys.readouterr().out
+    assert "unbiased: normalize was wrong, is right   since then: the submitted file is another\n" in said
+    assert path.read_bytes() == kept and marks(course, "unbiased") == STUDENTS["unbiased"][1]
+    submit(course.root, "unbiased", STUDENTS["unbiased"][0])
+    assert again.is_file() and main([*command, "nobody"]) == 2
+    submit(course.root, "new", {})
+    assert main([*command, "new"]) == 2
+    assert "new has no mark from `normcore grade ps02`" in capsys.readouterr().err
+    shutil.rmtree(course.root / "grading/submitted/new")
+
+
+def test_marks_by_other_checks_are_told(course, capsys):
+    course, _ = course
+    path = course.autograded / "honest/ps02/provenance.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | {"checks": "0" * 64}))
+    assert main(["grade", "ps02", "--course", str(course.root), "--student", "honest"]) == 0
+    assert (
+        "1 of the unchanged were graded by other checks; --again grades them anew" in capsys.readouterr().out
+    )
+    path.write_text(kept[:100])  # half a file is none
+    assert grade_all(course, "ps02", students=["honest"], limits=LIMITS).graded == 1
+    assert json.loads(path.read_text())["checks"] == json.loads(kept)["checks"]
 
 
 def test_trusted_submissions_need_no_sandbox(course, monkeypatch):

@@ -1,0 +1,83 @@
+"""Writes the tree that students get: book, package and released problem sets, without the answers.
+
+    python -m scripts.public FOLDER
+
+What git tracks is copied, without solutions/ and without the tests, which hold answers in many styles. It is
+made anew each time; a .git in FOLDER stays, so that FOLDER can be the clone of a public repository.
+"""
+
+import argparse
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = ("solutions/", "tests/", ".ci/", ".github/workflows/tests.yml", "scripts/grading_speed.py")
+
+
+def main() -> int:
+    """Write the tree, and look through it for answers; 1 where one is found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path, help="a new or empty one, or one that this command has made")
+    folder = parser.parse_args().folder.resolve()
+    if folder == ROOT or folder in ROOT.parents or (ROOT in folder.parents and not _ignored(folder)):
+        parser.error(f"{folder} is part of this repository; name a folder outside it, or below _build/")
+    there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    if there - {".git"} and "exercises" not in there:
+        parser.error(f"{folder} has other files in it; name a new folder")
+    count = write(folder)
+    if found := answers_in(folder):
+        print("\n".join(f"{path} holds the answer to {task}" for path, task in found), file=sys.stderr)
+        return 1
+    print(f"{count} files in {folder}, and no answer among them")
+    return 0
+
+
+def write(folder: Path) -> int:
+    """Copy what students may see; how many files."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name != ".git":
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    chosen = [name for name in tracked if name and not name.startswith(LEFT_OUT)]
+    for name in chosen:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    return len(chosen)
+
+
+def answers_in(folder: Path) -> list[tuple[Path, str]]:
+    """Files that contain the code between the marks of a solution, and whose it is."""
+    answers = {}
+    for path in sorted((ROOT / "solutions").glob("*/*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for body in re.findall(r"### BEGIN SOLUTION\n(.*?)\s*### END SOLUTION", cell.source, re.S):
+                if body.count("\n"):  # a single line is the formula itself, which the chapter has
+                    answers[_plain(body)] = f"{path.stem}, {cell.id}"
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and ".git" not in p.parts):
+        text = _plain(path.read_text("utf-8", errors="replace").replace("\\n", "\n"))
+        found += [(path.relative_to(folder), task) for body, task in answers.items() if body in text]
+    return found
+
+
+def _plain(code: str) -> str:
+    """Without indentation, so that it is found at any depth, and inside a notebook's JSON."""
+    lines = (line.strip(' \t",') for line in inspect.cleandoc(code).splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _ignored(folder: Path) -> bool:
+    return subprocess.run(["git", "check-ignore", "-q", folder], cwd=ROOT).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

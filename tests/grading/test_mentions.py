@@ -1,0 +1,69 @@
+"""What a reader should look at is named with its line; ordinary answers name nothing."""
+
+import inspect
+
+import nbformat
+import pytest
+
+from normcore.checks.audit import find_problem_set, solution_sources
+from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
+from normcore.grading.mentions import mentions
+from tests.checks import test_honest_styles as styles
+from tests.commands import ROOT
+from tests.grading.corpus import BUILT_IN, FORBIDDEN
+
+FOUND = {
+    "import torch.nn.functional as F\ny = F.batch_norm(x)": ["torch.nn.functional.batch_norm (line 2)"],
+    "from torch.nn.functional import layer_norm as helper\nhelper(x)": [
+        "torch.nn.functional.layer_norm (line 1)"
+    ],
+    "y = nn.GroupNorm(2, 4)(x)": ["torch.nn.GroupNorm (line 1)"],
+    "\n\ntorch.ops.aten.native_batch_norm(x)": ["torch.ops.aten.native_batch_norm (line 3)"],
+    "import sys\nsys.setprofile(None)": ["sys.setprofile (line 2)"],
+    "from sys import _getframe as f\nf()": ["sys._getframe (line 1)"],
+    "import ctypes": ["ctypes (line 1)"],
+    "import gc\nfor o in gc.get_objects(): pass": ["gc (line 1)", "gc.get_objects (line 2)"],
+    "eval('1')": ["eval (line 1)"],
+    "from sklearn.preprocessing import StandardScaler": ["sklearn.preprocessing.StandardScaler (line 1)"],
+    "%time\nimport os\nos.fork()": ["os.fork (line 3)"],
+}
+
+
+@pytest.mark.parametrize("source", FOUND)
+def test_names_are_found_under_any_alias(source):
+    assert mentions(source, NORMALIZATIONS) == FOUND[source]
+
+
+def test_autograd_counts_where_it_is_forbidden():
+    source = "y.sum().backward()"
+    assert mentions(source, NORMALIZATIONS) == []
+    assert mentions(source, NORMALIZATIONS | AUTOGRAD) == ["(…).backward (line 1)"]
+
+
+@pytest.mark.parametrize("source", ["", "this is no Python (", "x = '\\0'", "\0", "(" * 10_000])
+def test_what_is_no_python_names_nothing(source):
+    assert mentions(source, NORMALIZATIONS) == []
+
+
+@pytest.mark.parametrize("name", ["ps01", "ps02", "ps03", "ps04", "ps05"])
+def test_answers_name_nothing(name):
+    checks = find_problem_set(name).checks
+    sources = solution_sources(ROOT / f"solutions/{name}/{name}.ipynb")
+    for task, check in checks.items():
+        assert mentions(sources[task], check.forbidden) == [], task
+        if hasattr(styles, task):
+            assert mentions(inspect.getsource(getattr(styles, task)), check.forbidden) == [], task
+
+
+def test_the_release_names_nothing():
+    for path in ROOT.glob("exercises/*/*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.metadata.get("nbgrader", {}).get("solution") and cell.cell_type == "code":
+                assert mentions(cell.source, NORMALIZATIONS | AUTOGRAD) == []
+
+
+def test_most_of_the_forbidden_ways_are_named():
+    """Not all can be: a name may be put together at run time. That is what taking the operators away is for."""
+    ways = {n: f"def batch_norm(x, gamma, beta, eps):\n    {s}\n" for n, s in BUILT_IN.items()} | FORBIDDEN
+    unnamed = {name for name, source in ways.items() if not mentions(source, NORMALIZATIONS)}
+    assert unnamed <= {"by-name", "in-a-thread", "solutions-on-disk"}

@@ -1,0 +1,70 @@
+"""The tree for students has everything but answers, and can be made again into a clone."""
+
+import shutil
+import textwrap
+
+import nbformat
+import pytest
+
+from scripts import public
+from tests.commands import ROOT
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("public") / "course"
+    count = public.write(folder)
+    return folder, count
+
+
+def test_students_get_book_package_and_exercises(tree):
+    folder, count = tree
+    assert sum(p.is_file() for p in folder.rglob("*")) == count > 100
+    for name in (
+        "exercises/ps02/ps02.ipynb",
+        "book/transform.md",
+        "normcore/checks/ps02.py",
+        "Makefile",
+        "README.md",
+    ):
+        assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+    assert not (folder / "solutions").exists() and not (folder / "tests").exists()
+
+
+def test_no_answer_is_in_it_and_one_would_be_found(tree):
+    folder, _ = tree
+    assert public.answers_in(folder) == []
+    source = ROOT / "solutions/ps04/ps04.ipynb"
+    shutil.copy(source, folder / "leak.ipynb")
+    (cell,) = [c for c in nbformat.read(source, as_version=4).cells if c.id == "precise_statistics"]
+    (folder / "leak.py").write_text("if True:\n" + textwrap.indent(cell.source, "    "))
+    found = {(path.name, task) for path, task in public.answers_in(folder)}
+    assert ("leak.py", "ps04, precise_statistics") in found
+    assert len({task for name, task in found if name == "leak.ipynb"}) >= 3
+    (folder / "leak.ipynb").unlink()
+    (folder / "leak.py").unlink()
+
+
+def test_made_again_the_clone_stays_and_old_files_go(tree):
+    folder, count = tree
+    (folder / ".git").mkdir()
+    (folder / ".git/config").write_text("kept")
+    (folder / "old.py").write_text("gone")
+    assert public.write(folder) == count
+    assert (folder / ".git/config").read_text() == "kept" and not (folder / "old.py").exists()
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT.parent, ROOT / "book"])
+def test_the_repository_is_not_overwritten(folder, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["public", str(folder)])
+    with pytest.raises(SystemExit):
+        public.main()
+    assert "name a folder outside it" in capsys.readouterr().err
+
+
+def test_a_folder_of_somebody_elses_is_not_emptied(tmp_path, monkeypatch, capsys):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    monkeypatch.setattr("sys.argv", ["public", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        public.main()
+    assert (tmp_path / "thesis.tex").exists() and "has other files in it" in capsys.readouterr().err
