@@ -354,6 +354,6 @@ def _command() -> list[str]:
     command += ["--perms", "1777", "--size", size, "--tmpfs", "/scratch"]
     command += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
     command += ["--perms", "0755", "--dir", "/job"]
-    for source in (HERE / "nursery.py", HERE / "worker.py", Path(runner.__file__)):
+    for source in (HERE / "nursery.py", HERE / "syscalls.py", HERE / "worker.py", Path(runner.__file__)):
         command += ["--ro-bind", str(source), f"/job/{source.name}"]
     return [*command, "--chdir", "/job", "--remount-ro", "/dev", "--remount-ro", "/", "--"]

@@ -250,6 +250,32 @@ if os.fork() == 0:
     "recurses": "def f(): return f()\nimport sys\nsys.setrecursionlimit(1 << 30)\nf()\n",
     "new-namespaces": "import os, ctypes\nctypes.CDLL(None).unshare(0x10000000)\nctypes.CDLL(None).mount(b'x', b'/', b'tmpfs', 0, 0)"
     + WRONG,
+    "fills-memory-files": """
+import os
+files = []
+try:
+    while True:
+        files.append(os.memfd_create("x")); os.write(files[-1], b"x" * (1 << 25))
+except OSError as error: assert error.errno == 1, error
+"""
+    + WRONG,
+    "fills-shared-segments": """
+import ctypes
+libc = ctypes.CDLL(None)
+assert all(libc.shmget(0, ctypes.c_size_t(1 << 30), 0o1600) == -1 for _ in range(100))
+"""
+    + WRONG,
+    "makes-a-million-files": """
+made = 0
+try:
+    while made < 10 ** 6: open(f"/scratch/{made}", "w").close(); made += 1
+except OSError: pass
+assert made < 20_000
+"""
+    + WRONG,
+    "traces-its-parent": "import ctypes, os\nctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0)" + WRONG,
+    "stops-everybody": "import os, signal\nos.kill(-1, signal.SIGSTOP)" + WRONG,
+    "stops-itself-in-the-task": "def normalize(x, dim, eps):\n    import os, signal\n    os.kill(os.getpid(), signal.SIGSTOP)\n",
     "sleeps": "import time\ntime.sleep(10 ** 6)\n",
     "an-error-that-cannot-be-shown": """
 class E(Exception):
