@@ -17,3 +17,5 @@ c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedb
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
 c.OverwriteCells.add_missing_cells = True
 c.IncludeHeaderFooter.header = ""
+# Feedback that asks no other host.
+c.GenerateFeedback.exporter_class = "normcore.grading.feedback.FeedbackExporter"

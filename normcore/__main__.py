@@ -96,8 +96,9 @@ def _grade(options: argparse.Namespace) -> int:
     from sqlalchemy.exc import SAWarning
     from tqdm import tqdm
 
+    from normcore.grading.batch import grade_all
     from normcore.grading.cluster import ClusterMissing
-    from normcore.grading.course import Course, grade_all
+    from normcore.grading.course import Course
     from normcore.grading.patience import Stopped
     from normcore.grading.record import account
     from normcore.grading.sandbox import SandboxMissing
@@ -157,7 +158,8 @@ def _print_summary(summary) -> None:
 
 
 def _regrade(options: argparse.Namespace) -> int:
-    from normcore.grading.course import Course, regrade
+    from normcore.grading.batch import regrade
+    from normcore.grading.course import Course
     from normcore.grading.sandbox import SandboxMissing
 
     differ = 0

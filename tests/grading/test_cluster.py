@@ -9,7 +9,8 @@ from nbgrader.api import Gradebook
 
 from normcore.__main__ import main
 from normcore.grading import cluster, sandbox
-from normcore.grading.course import Course, grade_all
+from normcore.grading.batch import grade_all
+from normcore.grading.course import Course
 from normcore.grading.grade import Graded
 from tests.commands import ROOT
 from tests.grading import sandboxed

@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import re
 import shutil
 
 import nbformat
@@ -11,10 +12,10 @@ import torch
 from nbgrader.api import Gradebook
 
 from normcore.__main__ import main
-from normcore.grading import course as course_module
+from normcore.grading import batch, record, sandbox
 from normcore.grading import grade as grade_module
-from normcore.grading import sandbox
-from normcore.grading.course import Course, grade_all
+from normcore.grading.batch import grade_all
+from normcore.grading.course import Course
 from normcore.grading.grade import OURS, TaskVerdict, seed_of
 from tests.commands import ROOT, run
 from tests.grading import corpus, sandboxed
@@ -93,6 +94,26 @@ def test_the_answer_in_words_waits_for_a_person(course):
         assert {g.name for g in notebook.grades if g.needs_manual_grade} == {"bias"}
 
 
+def test_what_a_person_has_graded_stays_when_it_is_graded_again(course):
+    course, _ = course
+
+    def written(act):
+        with Gradebook(course.db_url) as gradebook:
+            (notebook,) = gradebook.find_submission("ps02", "unbiased").notebooks
+            (grade,) = [g for g in notebook.grades if g.name == "bias"]
+            (comment,) = [c for c in notebook.comments if c.name == "bias"]
+            result = act(grade, comment)
+            gradebook.db.commit()
+            return result
+
+    def write(grade, comment):
+        grade.manual_score, comment.manual_comment = 1.5, "Nearly."
+
+    written(write)
+    grade_all(course, "ps02", students=["unbiased"], again=True, limits=LIMITS)
+    assert written(lambda grade, comment: (grade.manual_score, comment.manual_comment)) == (1.5, "Nearly.")
+
+
 def test_feedback_names_the_mistake_and_shows_no_hidden_test(course):
     root = course[0].root
     run("nbgrader", "generate_feedback", "ps02", cwd=root)
@@ -101,7 +122,10 @@ def test_feedback_names_the_mistake_and_shows_no_hidden_test(course):
         return (root / "grading/feedback" / student / "ps02/ps02.html").read_text("utf-8")
 
     assert "You divided by m − 1" in feedback("unbiased")
+    assert "<math" in feedback("honest") and "<script" not in feedback("honest")
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", feedback("honest"))
     assert "not valid JSON" in feedback("broken")
+    assert {p.name for p in (root / "grading/feedback").rglob("*") if p.is_file()} == {"ps02.html"}
     for student in STUDENTS:
         assert "hidden_check" not in feedback(student) and "HIDDEN TESTS" not in feedback(student)
 
@@ -136,7 +160,7 @@ def test_our_own_failure_is_tried_again_and_leaves_no_old_mark(course, monkeypat
         return grade_module.Graded(student, verdicts, {}, "", (), {"submission": "x"})
 
     with monkeypatch.context() as patched:
-        patched.setattr(course_module, "grade", failing)
+        patched.setattr(batch, "grade", failing)
         summary = grade_all(course, "ps02", students=["honest"], again=True)
     assert summary.failed == 1 and summary.graded == 0 and len(tried) == 3
     assert set(marks(course, "honest").values()) == {None}
@@ -166,21 +190,34 @@ def test_late_work_is_penalized_as_nbgrader_says(course):
             (notebook,) = gradebook.find_submission("ps02", "honest").notebooks
             assert notebook.late_submission_penalty == penalty, text
         assert marks(course, "honest") == POINTS
-    kept = json.loads((course.autograded / "honest/ps02/provenance.json").read_text())
+    kept = json.loads(course.provenance("honest", "ps02").read_text())
     assert kept["notes"] == ["timestamp.txt holds no date, but 'yesterday': it counts as handed in in time."]
     (folder / "timestamp.txt").unlink()
     config.write_text(before)
 
 
+def test_interrupted_while_it_is_recorded_it_does_not_count_as_graded(course, monkeypatch):
+    course, _ = course
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            record.SaveAutoGrades, "preprocess", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            grade_all(course, "ps02", students=["honest"], again=True, limits=LIMITS)
+    assert set(marks(course, "honest").values()) == {None}
+    assert grade_all(course, "ps02", students=["honest"], limits=LIMITS).graded == 1
+    assert marks(course, "honest") == POINTS
+
+
 def test_provenance_is_kept_and_the_same_seed_comes_again(course):
     course, _ = course
-    kept = json.loads((course.root / "grading/autograded/honest/ps02/provenance.json").read_text())
+    kept = json.loads(course.provenance("honest", "ps02").read_text())
     assert len(kept["submission"]) == len(kept["checks"]) == 64 and kept["seconds"] > 0
     assert kept["tasks"]["normalize"]["outcome"] == "right"
     assert kept["cpu_seconds"] > 0 and 2**26 < kept["memory"] < 2**31
     assert kept["environment"]["torch"] == torch.__version__ and len(kept["environment"]["packages"]) == 64
     assert kept["seeds"]["normalize"] == seed_of(course.secret(), "honest", "normalize")
-    released = nbformat.read(course.autograded / "honest/ps02/ps02.ipynb", as_version=4)
+    released = nbformat.read(course.autograded("honest", "ps02"), as_version=4)
     assert str(kept["seeds"]["normalize"]) not in nbformat.writes(released)
     secret = course.secret()
     assert secret == course.secret() and len(secret) == 32
@@ -217,16 +254,16 @@ def test_a_reader_is_told_where_to_look_and_the_learner_is_not(course, capsys):
     submit(course.root, "sneaky", {"normalize": source})
     assert main(["grade", "ps02", "--course", str(course.root), "--student", "sneaky"]) == 0
     assert "look at it: normalize names gc (line 1)" in capsys.readouterr().out
-    kept = json.loads((course.autograded / "sneaky/ps02/provenance.json").read_text())
+    kept = json.loads(course.provenance("sneaky", "ps02").read_text())
     assert kept["attention"] == {"normalize": ["gc (line 1)"]}
-    assert "line 1" not in (course.autograded / "sneaky/ps02/ps02.ipynb").read_text()
+    assert "line 1" not in course.autograded("sneaky", "ps02").read_text()
     shutil.rmtree(course.root / "grading/submitted/sneaky")
 
 
 def test_regrading_gives_the_same_verdict_and_records_nothing(course, capsys):
     course, _ = course
     command = ["regrade", "ps02", "--course", str(course.root), "--student"]
-    path = course.autograded / "unbiased/ps02/provenance.json"
+    path = course.provenance("unbiased", "ps02")
     kept = path.read_bytes()
     assert main([*command, "unbiased", "--student", "sql"]) == 0
     assert capsys.readouterr().out == "unbiased: the same on all 5 tasks\nsql: the same on all 5 tasks\n"
@@ -245,7 +282,7 @@ def test_regrading_gives_the_same_verdict_and_records_nothing(course, capsys):
 
 def test_marks_by_other_checks_are_told(course, capsys):
     course, _ = course
-    path = course.autograded / "honest/ps02/provenance.json"
+    path = course.provenance("honest", "ps02")
     kept = path.read_text()
     path.write_text(json.dumps(json.loads(kept) | {"checks": "0" * 64}))
     assert main(["grade", "ps02", "--course", str(course.root), "--student", "honest"]) == 0

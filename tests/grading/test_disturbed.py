@@ -16,10 +16,10 @@ from functools import partial
 import pytest
 from nbgrader.api import Gradebook
 
-from normcore.grading import course as course_module
-from normcore.grading import sandbox
+from normcore.grading import batch, sandbox
+from normcore.grading.batch import grade_all
 from normcore.grading.cluster import ClusterMissing
-from normcore.grading.course import Course, grade_all
+from normcore.grading.course import Course
 from normcore.grading.patience import Stopped, patiently
 from tests.commands import ROOT
 from tests.grading import corpus, sandboxed
@@ -189,7 +189,7 @@ def test_the_disk_is_full_for_a_while(undisturbed, small_disk):
 def test_the_disk_stays_full_and_the_command_is_given_again(undisturbed, small_disk, monkeypatch):
     empty = []
     report = once(HALF, lambda: empty.append(fill(small_disk)))
-    monkeypatch.setattr(course_module, "patiently", partial(patiently, minutes=0.02))
+    monkeypatch.setattr(batch, "patiently", partial(patiently, minutes=0.02))
     with pytest.raises(Stopped, match=r"no room .* What is recorded stays; the same command goes on"):
         grade_all(small_disk, "ps02", workers=2, limits=LIMITS, report=report)
     empty.pop()()
