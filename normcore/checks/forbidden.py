@@ -2,7 +2,8 @@
 
 __all__ = ["AUTOGRAD", "NORMALIZATIONS", "SCALERS"]
 
-# Operators as torch dispatches them, whatever the layer or function that led there, and this package.
+# Operators as torch dispatches them, whatever the layer or function that led there; this package; and of
+# torch's own implementations in Python those functions that have "_norm" in their name.
 NORMALIZATIONS = frozenset(
     {
         "aten::native_batch_norm",
@@ -10,6 +11,9 @@ NORMALIZATIONS = frozenset(
         "aten::_native_batch_norm_legit_functional",
         "aten::_native_batch_norm_legit_no_training",
         "aten::_batch_norm_with_update",
+        "aten::_batch_norm_with_update_functional",
+        "aten::_batch_norm_no_update",
+        "aten::batch_norm_update_stats",
         "aten::cudnn_batch_norm",
         "aten::miopen_batch_norm",
         "aten::batch_norm",
@@ -19,8 +23,25 @@ NORMALIZATIONS = frozenset(
         "aten::_fused_rms_norm",
         "aten::rms_norm",
         "normcore",
+        "torch._decomp:_norm",
+        "torch._refs:_norm",
     }
 )
 SCALERS = frozenset({"sklearn", "normcore"})
-# What runs a backward pass: `backward()` and `torch.autograd.grad`, and torch.func's transforms.
-AUTOGRAD = frozenset({"torch.autograd.graph", "torch._functorch.apis", "torch._functorch.eager_transforms"})
+# What runs a backward pass: `backward()` and `torch.autograd.grad`, torch.func's transforms, and the
+# operators by which autograd does the task's own gradient.
+AUTOGRAD = frozenset(
+    {
+        "torch.autograd.graph",
+        "torch._functorch.apis",
+        "torch._functorch.eager_transforms",
+        "aten::native_batch_norm_backward",
+        "aten::batch_norm_backward",
+        "aten::_batch_norm_impl_index_backward",
+        "aten::cudnn_batch_norm_backward",
+        "aten::miopen_batch_norm_backward",
+        "aten::native_layer_norm_backward",
+        "aten::native_group_norm_backward",
+        "aten::_fused_rms_norm_backward",
+    }
+)

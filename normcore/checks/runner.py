@@ -64,11 +64,12 @@ class WatchModules:
     """Records which of the forbidden modules run while it is open, by the frames that they run.
 
     Args:
-        forbidden: "normcore" for a module and all below it; names of operators are passed over.
+        forbidden: "normcore" for a module and all below it, "torch._refs:_norm" for those functions of it
+            that have "_norm" in their name; names of operators are passed over.
     """
 
     def __init__(self, forbidden: frozenset[str]) -> None:
-        self.forbidden = forbidden
+        self._modules = [name.partition(":")[::2] for name in forbidden if "::" not in name]
         self.seen: set[str] = set()
 
     def __enter__(self) -> "WatchModules":
@@ -85,9 +86,9 @@ class WatchModules:
         module = frame.f_globals.get("__name__") or ""
         if module == __name__:
             return
-        for name in self.forbidden:
-            if module == name or module.startswith(name + "."):
-                self.seen.add(name)
+        for name, part in self._modules:
+            if (module == name or module.startswith(name + ".")) and part in frame.f_code.co_name:
+                self.seen.add(f"{module}.{frame.f_code.co_name}" if part else name)
 
 
 class Watch(TorchDispatchMode):

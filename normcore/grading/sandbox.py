@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -93,6 +92,11 @@ def check(trusted: bool = False) -> None:
     Raises:
         SandboxMissing: no bubblewrap, or one that cannot start; says what to do.
     """
+    if not hasattr(os, "fork"):
+        raise SandboxMissing(
+            "Submissions cannot be run on this system, in a sandbox or without. Grade in a Linux machine or "
+            "container; on Windows, in WSL."
+        )
     if trusted:
         return
     advice = (
@@ -112,6 +116,8 @@ def check(trusted: bool = False) -> None:
 @contextlib.contextmanager
 def _slot() -> Iterator[int]:
     """A number that no other run on this machine has, for a user of its own; given back in any case."""
+    import fcntl  # not on Windows, where nothing is run
+
     folder = Path(tempfile.gettempdir()) / f"normcore-slots-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for number in range(SLOTS):

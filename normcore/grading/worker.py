@@ -70,6 +70,8 @@ def work(data: bytes, channel: int) -> None:
     torch.manual_seed(job["seed"])
     forbidden = {name for task in job["tasks"] for name in task["forbidden"]}
     _take_away({name for name in forbidden if name.startswith("aten::")})
+    for name in sorted(name for name in forbidden if re.search("[^:]:[^:]", name)):
+        _take_away_functions(*name.split(":"))
     if any(name.startswith("torch.autograd") for name in forbidden):
         _take_away_autograd()
     _pretend(job["checks"])
@@ -105,32 +107,63 @@ def _compiled(source: str, name: str):
         return compile(plain, f"<{name}>", "exec")
 
 
-# Operators that a task called though they are taken away.
+# What a task called though it is taken away.
 called: set[str] = set()
+KEYS = (
+    "CPU",
+    "MkldnnCPU",
+    "QuantizedCPU",
+    "SparseCPU",
+    "SparseCsrCPU",
+    "NestedTensorCPU",
+    "Meta",
+    "CompositeExplicitAutograd",
+    "CompositeExplicitAutogradNonFunctional",
+    "CompositeImplicitAutograd",
+    "CompositeImplicitAutogradNestedTensor",
+)
 
 
 def _take_away(operators: set[str]) -> None:
-    """Replace operators for the CPU by one that refuses, in this process and all that it forks.
+    """Replace operators by one that refuses, in this process and all that it forks.
 
     To watch for them would not do: code in the same process can look away, or run in a thread of its own.
-    The replacement lies in torch's dispatcher, and nothing in Python refers to it.
+    The replacement lies in torch's dispatcher, and nothing in Python refers to it. It is put wherever there
+    is a kernel: for every kind of tensor that needs no device, and for operators composed of others.
     """
-    for operator in sorted(operators):
-        name = operator.removeprefix("aten::")
-        try:
-            there = torch._C._dispatch_has_kernel_for_dispatch_key(operator, "CPU")
-        except RuntimeError:
-            continue  # not in this version
-        if not there:
-            continue  # composed of others
+    library = torch._C._dispatch_library("IMPL", "aten", "", __file__, 0)
+    names = [n for n in torch._C._dispatch_get_all_op_names() if n.split(".")[0] in operators]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in sorted(names):
+            for key in KEYS:
+                if torch._C._dispatch_has_kernel_for_dispatch_key(name, key):
+                    library.impl(name.removeprefix("aten::"), key, _refusal(name.split(".")[0]))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))  # never freed, so never undone
 
-        def refuse(*_, _operator=operator, **__):
-            called.add(_operator)
-            raise RuntimeError(f"{_operator} does the task: write out the formula instead")
 
-        library = torch._C._dispatch_library("IMPL", "aten", "CPU", __file__, 0)
-        library.impl(name, "CPU", refuse)
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))  # never freed, so never undone
+def _refusal(name: str):
+    def refuse(*_, **__):
+        called.add(name)
+        raise RuntimeError(f"{name} does the task: write out the formula instead")
+
+    return refuse
+
+
+def _take_away_functions(module: str, part: str) -> None:
+    """The same for functions of a module, and of all below it, that have `part` in their name."""
+    loaded = [m for name, m in sys.modules.items() if f"{name}.".startswith(f"{module}.")]
+    taken = {}
+    for where in loaded:
+        for name, value in list(vars(where).items()):
+            if callable(value) and part in name:
+                taken[id(value)] = _refusal(f"{where.__name__}.{name}")
+                setattr(where, name, taken[id(value)])
+    # torch keeps them by operator, too
+    for where in loaded:
+        for table in [v for v in vars(where).values() if isinstance(v, dict)]:
+            for inner in [table, *(v for v in table.values() if isinstance(v, dict))]:
+                inner.update({k: taken[id(v)] for k, v in inner.items() if id(v) in taken})
 
 
 def _take_away_autograd() -> None:

@@ -179,6 +179,31 @@ BUILT_IN = {
         return getattr(torch, 'batch' + '_norm')(x, gamma, beta, None, None, True, 0.0, eps, False)""",
     "scripted": """f = torch.jit.script(lambda: 0) if False else getattr(torch.nn.functional, 'batch' + '_norm')
     return f(x, None, None, gamma, beta, True, 0.1, eps)""",
+    "on-another-layout": "return torch.nn.functional.batch_norm(x[:, :, None, None].float().to_mkldnn(), None, None, "
+    "gamma.float(), beta.float(), True, eps=eps).to_dense()[:, :, 0, 0]",
+    "torch's-own-in-python": """import torch._decomp
+    return torch._decomp.decompositions.native_batch_norm(x, gamma, beta, None, None, True, 0.1, eps)[0]""",
+    "torch's-own-in-python-unwatched": """import sys, torch._decomp
+    sys.setprofile(None)
+    return torch._decomp.decompositions.native_batch_norm(x, gamma, beta, None, None, True, 0.1, eps)[0]""",
+    "torch's-own-by-its-table": """import sys, torch._decomp
+    sys.setprofile(None)
+    table = torch._decomp.decomposition_table
+    (f,) = [v for k, v in table.items() if str(k) == "aten.native_batch_norm.default"]
+    return f(x, gamma, beta, None, None, True, 0.1, eps)[0]""",
+    "torch's-references": """import sys, torch._refs
+    sys.setprofile(None)
+    return torch._refs.native_layer_norm(x.T.contiguous(), (x.shape[0],), None, None, eps)[0].T * gamma + beta""",
+    "torch's-own-loaded-again": """import importlib, sys, torch._decomp
+    sys.setprofile(None)
+    module = importlib.reload(torch._decomp.decompositions)
+    return module.native_batch_norm(x, gamma, beta, None, None, True, 0.1, eps)[0]""",
+    "rms-norm-of-the-centred": "return torch.nn.functional.rms_norm((x - x.mean(0)).T, (x.shape[0],), None, eps).T * gamma + beta",
+    "fused-rms-norm": "return torch.ops.aten._fused_rms_norm((x - x.mean(0)).T.contiguous(), (x.shape[0],), None, eps)[0].T * gamma + beta",
+    "compiled": "return torch.compile(lambda x: torch.nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=eps), "
+    "backend='aot_eager')(x)",
+    "traced": "return torch.jit.trace(lambda x: torch.nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=eps), (x,))(x)",
+    "mapped": "return torch.func.vmap(lambda v: torch.nn.functional.layer_norm(v, v.shape, None, None, eps), 1, 1)(x) * gamma + beta",
     "instance-norm": "return torch.instance_norm(x.T[None], None, None, None, None, True, 0.0, eps, False)[0].T * gamma + beta",
     "group-norm": "return torch.group_norm(x.T[None].contiguous(), x.shape[1], None, None, eps)[0].T * gamma + beta",
 }

@@ -5,6 +5,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -231,6 +233,23 @@ def test_without_a_sandbox_it_refuses_and_says_what_to_do(course, monkeypatch, c
     assert main(["grade", "ps02", "--course", str(course[0].root)]) == 2
     said = capsys.readouterr().err
     assert "apt install bubblewrap" in said and "--trust-submissions" in said
+
+
+def test_on_windows_it_refuses_in_words(course):
+    """As far as this system can show it: without the modules and functions that Windows has not."""
+    source = """
+import os, sys
+import distributed, nbgrader.api, torch  # which have their own ways there
+sys.modules["fcntl"] = sys.modules["resource"] = None
+del os.fork, os.geteuid
+from normcore.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+    for more in ([], ["--trust-submissions"]):
+        command = [sys.executable, "-c", source, "grade", "ps02", "--course", str(course[0].root), *more]
+        found = subprocess.run(command, capture_output=True, text=True)
+        assert found.returncode == 2 and "on Windows, in WSL" in found.stderr, found.stderr
+        assert "Traceback" not in found.stderr
 
 
 def test_the_command_grades_and_reports(course, capsys):

@@ -94,6 +94,13 @@ NORMALIZE = {
     "has a wrong attempt left over": "try:\n    undefined_name\nexcept NameError:\n    pass\n" + DEF + BODY + END,
     "with tabs and CRLF": (DEF + BODY + END).replace("    ", "\t").replace("\n", "\r\n"),
     "a long docstring": DEF + '    """' + "words " * 5000 + '"""\n' + BODY + END,
+    "uses a vector's norm": DEF + "    c = x - x.mean(dim, keepdim=True)\n    m = x.numel() / c.sum(dim).numel()\n"
+    "    return c / torch.sqrt(torch.linalg.vector_norm(c, dim=dim, keepdim=True) ** 2 / m + eps)\n",
+    "uses torch.norm": DEF + "    c = x - x.mean(dim, keepdim=True)\n    m = x.numel() / c.sum(dim).numel()\n"
+    "    return c / torch.sqrt(torch.norm(c, dim=dim, keepdim=True).pow(2).div(m) + eps)\n",
+    "draws normal numbers": DEF + "    torch.normal(0.0, 1.0, (3,)); torch.nn.init.normal_(torch.empty(3))\n" + BODY + END,
+    "differentiates itself": DEF + BODY + END + "z = torch.randn(4, 2).requires_grad_()\n"
+    "normalize(z, (0,), 0.1).square().sum().backward()\nassert z.grad is not None\n",
     "recursion": DEF + "    if eps < 0:\n        return normalize(x, dim, -eps)\n" + BODY + END,
     "caught interrupts": DEF + "    try:\n    " + BODY.replace("\n    ", "\n        ").rstrip() + "\n    " + END
     + "    except Exception:\n        return None\n",

@@ -266,6 +266,8 @@ GRADIENTS = {
     "backward": "y.backward(dy); return a.grad, b.grad, c.grad",
     "grad": "return torch.autograd.grad(y, (a, b, c), dy)",
     "engine": "return torch.autograd.Variable._execution_engine.run_backward((y,), (dy,), False, False, (a, b, c), True, False)",
+    "operator": "m = x.mean(0); s = (x.var(0, correction=0) + eps).rsqrt(); "
+    "return tuple(torch.ops.aten.native_batch_norm_backward(dy, x, gamma, None, None, m, s, True, eps, [True] * 3))",
     "func": "return torch.func.vjp(f, a, b, c)[1](dy)",
     "jacobian": "return tuple((j * dy.reshape(dy.shape + (1,) * (j.dim() - 2))).sum((0, 1)) for j in torch.func.jacrev(f, (0, 1, 2))(a, b, c))",
     "forward": "return tuple((j * dy.reshape(dy.shape + (1,) * (j.dim() - 2))).sum((0, 1)) for j in torch.func.jacfwd(f, (0, 1, 2))(a, b, c))",
