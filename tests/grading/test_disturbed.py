@@ -81,7 +81,7 @@ def once(number, act):
 
 
 @contextlib.contextmanager
-def cluster(folder):
+def cluster(folder, **environment):
     """A scheduler and two workers without a nanny, each a process."""
     started = []
     folder.mkdir()
@@ -89,7 +89,8 @@ def cluster(folder):
     def start(*arguments):
         command = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
         with open(folder / f"dask-{len(started)}.log", "w") as log:
-            started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=folder))
+            env = {**os.environ, **environment}
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=env))
 
     file = folder / "scheduler.json"
     start("dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
@@ -144,6 +145,13 @@ def test_the_gradebook_is_locked_for_a_minute(undisturbed, course):
     assert told == ["another program holds the gradebook locked. Waiting."]
     assert summary.graded == COUNT and not summary.failed
     assert marks(course) == undisturbed[1]
+
+
+def test_workers_without_a_sandbox_are_told_before_anything_is_run(course, tmp_path):
+    refused = pytest.raises(sandbox.SandboxMissing, match="apt install bubblewrap")
+    with cluster(tmp_path / "dask", PATH="/nowhere") as (address, _), refused:
+        grade_all(course, "ps02", scheduler=address, limits=LIMITS)
+    assert not course.provenance("s000", "ps02").exists()
 
 
 @pytest.fixture
