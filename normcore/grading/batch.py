@@ -73,8 +73,10 @@ def grade_all(
         SandboxMissing: no sandbox, and submissions are not trusted.
         ClusterMissing: no scheduler, or no longer.
         Stopped: the gradebook stayed locked, or the disk full.
-        ValueError: no such problem set, no submission, or a student without one.
+        ValueError: no such problem set, no submission, or a student without one; fewer than one worker.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, but it is {workers}")
     if scheduler is None:
         sandbox.check(trusted)
     submissions = _submissions(course, assignment, students)

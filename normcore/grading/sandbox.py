@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -57,12 +58,32 @@ class Limits:
         """As the worker sets them for itself and all that it starts, before it runs a learner's line."""
         return {
             "RLIMIT_AS": self.memory,
-            "RLIMIT_NPROC": self.processes,
+            "RLIMIT_NPROC": self.processes + _counted_too(),
             "RLIMIT_FSIZE": self.file_bytes,
             "RLIMIT_NOFILE": 256,
             "RLIMIT_CORE": 0,
             "RLIMIT_CPU": int(self.seconds) + 5,
         }
+
+
+def _counted_too() -> int:
+    """Processes of this user that count towards the limit of a submission's, though they are none of its own.
+
+    The submission of a grader who is root has a user of its own. That of another has a user namespace of its
+    own, which Linux before 5.14 does not count apart.
+    """
+    version = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    if os.geteuid() == 0 or version >= (5, 14):
+        return 0
+    mine = (p for p in Path("/proc").glob("[0-9]*/task/*") if _owner(p) == os.geteuid())
+    return sum(1 for _ in mine)
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -120,6 +141,8 @@ def _slot() -> Iterator[int]:
 
     folder = Path(tempfile.gettempdir()) / f"normcore-slots-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise RuntimeError(f"{folder} belongs to somebody else; remove it")
     for number in range(SLOTS):
         with open(folder / str(number), "w") as file:
             try:
@@ -327,7 +350,6 @@ def _hidden() -> list[Path]:
 
 def _command() -> list[str]:
     """Bubblewrap, with the rights that `nursery.py` needs to make namespaces, and gives up in them."""
-    size = str(Limits().file_bytes)
     command = [
         "bwrap",
         "--unshare-ipc",
@@ -345,7 +367,7 @@ def _command() -> list[str]:
         # a user a submission, so that the number of processes can be limited: root's is not
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
-        command += ["--unshare-user", "--disable-userns"]
+        command += ["--unshare-user"]
     command += ["--new-session", "--die-with-parent", "--hostname", "sandbox"]
     readable = _readable()
     # folders on the way, which bwrap would make for its own user alone
@@ -357,9 +379,8 @@ def _command() -> list[str]:
     for path in _hidden():
         command += ["--tmpfs", str(path), "--remount-ro", str(path)]
     command += ["--proc", "/proc", "--dev", "/dev"]
-    command += ["--perms", "1777", "--size", size, "--tmpfs", "/scratch"]
-    command += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
-    command += ["--perms", "0755", "--dir", "/job"]
+    # /scratch and /dev/shm are made anew for each submission
+    command += ["--dir", "/scratch", "--perms", "0755", "--dir", "/job"]
     for source in (HERE / "nursery.py", HERE / "syscalls.py", HERE / "worker.py", Path(runner.__file__)):
         command += ["--ro-bind", str(source), f"/job/{source.name}"]
     return [*command, "--chdir", "/job", "--remount-ro", "/dev", "--remount-ro", "/", "--"]
