@@ -97,11 +97,11 @@ def _grade(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from normcore.grading.batch import grade_all
+    from normcore.grading.bubblewrap import SandboxMissing
     from normcore.grading.cluster import ClusterMissing
     from normcore.grading.course import Course
     from normcore.grading.patience import Stopped
     from normcore.grading.record import account
-    from normcore.grading.sandbox import SandboxMissing
 
     warnings.filterwarnings("ignore", category=SAWarning)  # nbgrader's, at each new submission
     bar = tqdm(unit="", smoothing=0.05, leave=False, disable=None)  # where somebody looks on
@@ -159,8 +159,8 @@ def _print_summary(summary) -> None:
 
 def _regrade(options: argparse.Namespace) -> int:
     from normcore.grading.batch import regrade
+    from normcore.grading.bubblewrap import SandboxMissing
     from normcore.grading.course import Course
-    from normcore.grading.sandbox import SandboxMissing
 
     differ = 0
     for student in options.student:

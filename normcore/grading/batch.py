@@ -12,10 +12,11 @@ from pathlib import Path
 from nbgrader.utils import parse_utc
 
 from normcore.checks.audit import find_problem_set
-from normcore.grading import cluster, sandbox
+from normcore.grading import bubblewrap, cluster
 from normcore.grading.course import Course
 from normcore.grading.grade import Graded, grade, hash_of_checks
 from normcore.grading.intake import hash_of, read
+from normcore.grading.limits import Limits
 from normcore.grading.patience import patiently
 from normcore.grading.record import account, record
 
@@ -51,7 +52,7 @@ def grade_all(
     trusted: bool = False,
     again: bool = False,
     scheduler: str | None = None,
-    limits: sandbox.Limits | None = None,
+    limits: Limits | None = None,
     report: Callable[[Graded, int, int], None] = lambda graded, done, total: None,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Summary:
@@ -78,7 +79,7 @@ def grade_all(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, but it is {workers}")
     if scheduler is None:
-        sandbox.check(trusted)
+        bubblewrap.check(trusted)
     submissions = _submissions(course, assignment, students)
     (course.root / "grading").mkdir(exist_ok=True)
     release = patiently(lambda: course.release(assignment), tell)
@@ -131,7 +132,7 @@ def regrade(
     assignment: str,
     student: str,
     trusted: bool = False,
-    limits: sandbox.Limits | None = None,
+    limits: Limits | None = None,
 ) -> Regraded:
     """Grade a recorded submission once more, on the same cases, and record nothing.
 
@@ -139,7 +140,7 @@ def regrade(
         SandboxMissing: no sandbox, and submissions are not trusted.
         ValueError: no such problem set, no submission, or one that was never graded.
     """
-    sandbox.check(trusted)
+    bubblewrap.check(trusted)
     path = _submissions(course, assignment, [student])[student]
     before = _account(course.provenance(student, assignment))
     if before is None:

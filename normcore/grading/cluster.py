@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from normcore.grading import sandbox
+from normcore.grading import bubblewrap
 from normcore.grading.grade import OURS, Graded, TaskVerdict
 
 __all__ = ["ClusterMissing", "run"]
@@ -58,7 +58,7 @@ def run(
     try:
         if scheduler is not None:
             client.wait_for_workers(1)
-            client.run(sandbox.check, trusted)
+            client.run(bubblewrap.check, trusted)
         known = max(len(client.nthreads()), workers, 1)
         running = as_completed()
         students = {}

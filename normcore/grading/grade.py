@@ -23,6 +23,7 @@ from normcore.checks.check import Check
 from normcore.checks.judge import Judge
 from normcore.checks.notebook import HIDDEN_CASES, ProblemSet
 from normcore.grading import intake, sandbox
+from normcore.grading.limits import Limits
 from normcore.grading.mentions import mentions
 
 __all__ = ["Graded", "TaskVerdict", "environment", "grade", "hash_of_checks", "seed_of"]
@@ -88,7 +89,7 @@ def grade(
     release: nbformat.NotebookNode,
     name: str,
     secret: bytes,
-    limits: sandbox.Limits | None = None,
+    limits: Limits | None = None,
     trusted: bool = False,
 ) -> Graded:
     """Run the solution cells in the sandbox, and judge here what they returned.
@@ -104,7 +105,7 @@ def grade(
         limits: of the sandbox.
         trusted: run without a sandbox.
     """
-    limits = limits or sandbox.Limits()
+    limits = limits or Limits()
     problem_set = find_problem_set(name)
     seeds = {task: seed_of(secret, student, task) for task in problem_set.checks}
     provenance = {
@@ -241,7 +242,7 @@ def _frames(output: bytes) -> dict[str, tuple[dict, bytes]]:
     return found
 
 
-def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: sandbox.Limits) -> TaskVerdict:
+def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: Limits) -> TaskVerdict:
     name = check.name
     if frame is None:
         return _unanswered(name, ended, limits)
@@ -269,7 +270,7 @@ def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: sandbox.L
     return TaskVerdict(RIGHT if verdict.passed else WRONG, verdict.message, verdict.mistakes)
 
 
-def _unanswered(name: str, ended: sandbox.Ended, limits: sandbox.Limits) -> TaskVerdict:
+def _unanswered(name: str, ended: sandbox.Ended, limits: Limits) -> TaskVerdict:
     if ended.failed:
         return TaskVerdict(OURS, f"{name}: {ended.failed}")
     killed = {

@@ -1,17 +1,15 @@
-"""Submissions in bubblewrap: no network, nothing of the course in sight, capped, killed from outside."""
+"""Submissions in the sandbox: started, watched, killed from outside."""
 
 import atexit
 import contextlib
 import json
 import os
-import re
 import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -19,71 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from normcore.checks import runner
+from normcore.grading import bubblewrap
+from normcore.grading.limits import Limits
 
-__all__ = ["Ended", "Limits", "SandboxMissing", "check", "run"]
+__all__ = ["Ended", "run"]
 
-HERE = Path(__file__).parent
 FIRST_UID = 61_000  # of the slots, where the grader is root
 SLOTS = 1000
 START_SECONDS = 120.0  # for Python and torch to be read from a slow disk
 GRACE_SECONDS = 10.0  # for a killed submission to end
-
-
-class SandboxMissing(RuntimeError):
-    """There is no sandbox here, and submissions are not trusted."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one submission may use.
-
-    Attributes:
-        seconds: of wall-clock time, all tasks together.
-        task_seconds: for one task, and for one cell.
-        memory: bytes of all its processes together, and of each one's address space.
-        processes: at once.
-        file_bytes: the largest file, and the size of each writable folder.
-        output_bytes: what it may send.
-    """
-
-    seconds: float = 120.0
-    task_seconds: float = 20.0
-    memory: int = 4 * 2**30
-    processes: int = 64
-    file_bytes: int = 64 * 2**20
-    output_bytes: int = 64 * 2**20
-
-    def resources(self) -> dict[str, int]:
-        """As the worker sets them for itself and all that it starts, before it runs a learner's line."""
-        return {
-            "RLIMIT_AS": self.memory,
-            "RLIMIT_NPROC": self.processes + _counted_too(),
-            "RLIMIT_FSIZE": self.file_bytes,
-            "RLIMIT_NOFILE": 256,
-            "RLIMIT_CORE": 0,
-            "RLIMIT_CPU": int(self.seconds) + 5,
-        }
-
-
-def _counted_too() -> int:
-    """Processes of this user that count towards the limit of a submission's, though they are none of its own.
-
-    The submission of a grader who is root has a user of its own. That of another has a user namespace of its
-    own, which Linux before 5.14 does not count apart.
-    """
-    version = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
-    if os.geteuid() == 0 or version >= (5, 14):
-        return 0
-    mine = (p for p in Path("/proc").glob("[0-9]*/task/*") if _owner(p) == os.geteuid())
-    return sum(1 for _ in mine)
-
-
-def _owner(path: Path) -> int | None:
-    try:
-        return path.stat().st_uid
-    except OSError:
-        return None
 
 
 @dataclass(frozen=True)
@@ -105,33 +47,6 @@ class Ended:
     seconds: float
     cpu_seconds: float = 0.0
     memory: int = 0
-
-
-def check(trusted: bool = False) -> None:
-    """Refuse to go on without a sandbox, unless submissions are trusted.
-
-    Raises:
-        SandboxMissing: no bubblewrap, or one that cannot start; says what to do.
-    """
-    if not hasattr(os, "fork"):
-        raise SandboxMissing(
-            "Submissions cannot be run on this system, in a sandbox or without. Grade in a Linux machine or "
-            "container; on Windows, in WSL."
-        )
-    if trusted:
-        return
-    advice = (
-        "Submissions are run in a sandbox, bubblewrap. {why} Install it (Debian, Ubuntu: apt install "
-        "bubblewrap; Fedora: dnf install bubblewrap). It needs Linux: elsewhere grade in a Linux machine or "
-        "container. If you trust every submission as you trust your own code, add --trust-submissions."
-    )
-    if not sys.platform.startswith("linux") or shutil.which("bwrap") is None:
-        raise SandboxMissing(advice.format(why="It is not here."))
-    # as the nursery does for each submission
-    inner = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup", "--fork", "true"]
-    tried = subprocess.run([*_command(), *inner], capture_output=True, text=True)
-    if tried.returncode:
-        raise SandboxMissing(advice.format(why=f"It does not start here: {tried.stderr.strip()}."))
 
 
 @contextlib.contextmanager
@@ -190,11 +105,11 @@ class _Nursery:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 as long as the process
         program = [sys.executable, "-B", "nursery.py", str(theirs.fileno())]
         self._process = subprocess.Popen(
-            [*_command(), *program],
+            [*bubblewrap.command(), *program],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._log,
-            env=_environment(),
+            env=bubblewrap.environment(),
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
@@ -301,7 +216,7 @@ def _trusted(job: bytes, limits: Limits) -> Ended:
     """In an ordinary process, on any system that has fork."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="normcore-grade-") as folder, tempfile.TemporaryFile() as file:
-        for source in (HERE / "worker.py", Path(runner.__file__)):
+        for source in bubblewrap.INSIDE:
             shutil.copy(source, folder)
         file.write(job)
         file.seek(0)
@@ -311,7 +226,7 @@ def _trusted(job: bytes, limits: Limits) -> Ended:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=folder,
-            env=_environment(),
+            env=bubblewrap.environment(),
             start_new_session=True,
         )
         output, reason = _collect(process.stdout, start, limits)
@@ -320,67 +235,3 @@ def _trusted(job: bytes, limits: Limits) -> Ended:
         process.wait()
         process.stdout.close()
     return Ended(output, reason, "", time.monotonic() - start)
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": "/scratch",
-        "TMPDIR": "/scratch",
-        "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "PYTHONHASHSEED": "0",
-    }
-
-
-def _readable() -> list[Path]:
-    """What Python, numpy and torch need."""
-    system = [Path(p) for p in ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives")]
-    python = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent}
-    return [p for p in (*system, *sorted(python)) if p.exists()]
-
-
-def _hidden() -> list[Path]:
-    """Packages that would do a task: the course's own, and those whose work a task is."""
-    folder = Path(sysconfig.get_path("purelib"))
-    names = ("normcore", "sklearn", "keras", "torchvision", "tensorflow", "jax", "flax")
-    return [p for p in (folder / name for name in names) if p.is_dir()]
-
-
-def _command() -> list[str]:
-    """Bubblewrap, with the rights that `nursery.py` needs to make namespaces, and gives up in them."""
-    command = [
-        "bwrap",
-        "--unshare-ipc",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-        "--cap-drop", "ALL",
-        "--cap-add", "CAP_SYS_ADMIN",
-        "--cap-add", "CAP_SETPCAP",
-        "--cap-add", "CAP_SYS_PTRACE",  # to read the memory that a submission uses
-        "--cap-add", "CAP_KILL",
-    ]  # fmt: skip
-    if os.geteuid() == 0:
-        # a user a submission, so that the number of processes can be limited: root's is not
-        command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    else:
-        command += ["--unshare-user"]
-    command += ["--new-session", "--die-with-parent", "--hostname", "sandbox"]
-    readable = _readable()
-    # folders on the way, which bwrap would make for its own user alone
-    for parent in dict.fromkeys(p for path in readable for p in reversed(path.parents[:-1])):
-        if not any(parent.is_relative_to(path) for path in readable):
-            command += ["--perms", "0755", "--dir", str(parent)]
-    for path in readable:
-        command += ["--ro-bind", str(path), str(path)]
-    for path in _hidden():
-        command += ["--tmpfs", str(path), "--remount-ro", str(path)]
-    command += ["--proc", "/proc", "--dev", "/dev"]
-    # /scratch and /dev/shm are made anew for each submission
-    command += ["--dir", "/scratch", "--perms", "0755", "--dir", "/job"]
-    for source in (HERE / "nursery.py", HERE / "syscalls.py", HERE / "worker.py", Path(runner.__file__)):
-        command += ["--ro-bind", str(source), f"/job/{source.name}"]
-    return [*command, "--chdir", "/job", "--remount-ro", "/dev", "--remount-ro", "/", "--"]

@@ -1,15 +1,15 @@
 """Runs a learner's cells, and sends what their functions return. It judges nothing.
 
-It needs numpy, torch and `runner.py` beside it, and nothing else of the course. A job comes as one frame, and
-what each task returned goes back as one: 4 bytes of length of a JSON header, the header, and as many bytes of
-an .npz archive as the header says. What a learner's code writes there itself is at worst a wrong answer.
+It needs numpy, torch, and `runner.py` and `refusal.py` beside it, and nothing else of the course. A job comes
+as one frame, and what each task returned goes back as one: 4 bytes of length of a JSON header, the header, and
+as many bytes of an .npz archive as the header says. What a learner's code writes there itself is at worst a
+wrong answer.
 
 In the sandbox `nursery.py` calls `work`; as a program it reads a job from its standard input.
 """
 
 import builtins
 import contextlib
-import ctypes
 import io
 import json
 import os
@@ -23,9 +23,9 @@ import sys
 import time
 import traceback
 import types
-import warnings
 
 import numpy as np
+import refusal
 import runner
 import torch
 
@@ -69,11 +69,7 @@ def work(data: bytes, channel: int) -> None:
     np.random.seed(job["seed"])
     torch.manual_seed(job["seed"])
     forbidden = {name for task in job["tasks"] for name in task["forbidden"]}
-    _take_away({name for name in forbidden if name.startswith("aten::")})
-    for name in sorted(name for name in forbidden if re.search("[^:]:[^:]", name)):
-        _take_away_functions(*name.split(":"))
-    if any(name.startswith("torch.autograd") for name in forbidden):
-        _take_away_autograd()
+    refusal.take_away(forbidden)
     _pretend(job["checks"])
     # a notebook has display()
     namespace = {"__name__": "__main__", "__builtins__": builtins, "display": lambda *_, **__: None}
@@ -105,82 +101,6 @@ def _compiled(source: str, name: str):
     except SyntaxError:
         plain = re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.M)
         return compile(plain, f"<{name}>", "exec")
-
-
-# What a task called though it is taken away.
-called: set[str] = set()
-KEYS = (
-    "CPU",
-    "MkldnnCPU",
-    "QuantizedCPU",
-    "SparseCPU",
-    "SparseCsrCPU",
-    "NestedTensorCPU",
-    "Meta",
-    "CompositeExplicitAutograd",
-    "CompositeExplicitAutogradNonFunctional",
-    "CompositeImplicitAutograd",
-    "CompositeImplicitAutogradNestedTensor",
-)
-
-
-def _take_away(operators: set[str]) -> None:
-    """Replace operators by one that refuses, in this process and all that it forks.
-
-    To watch for them would not do: code in the same process can look away, or run in a thread of its own.
-    The replacement lies in torch's dispatcher, and nothing in Python refers to it. It is put wherever there
-    is a kernel: for every kind of tensor that needs no device, and for operators composed of others.
-    """
-    library = torch._C._dispatch_library("IMPL", "aten", "", __file__, 0)
-    names = [n for n in torch._C._dispatch_get_all_op_names() if n.split(".")[0] in operators]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in sorted(names):
-            for key in KEYS:
-                if torch._C._dispatch_has_kernel_for_dispatch_key(name, key):
-                    library.impl(name.removeprefix("aten::"), key, _refusal(name.split(".")[0]))
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))  # never freed, so never undone
-
-
-def _refusal(name: str):
-    def refuse(*_, **__):
-        called.add(name)
-        raise RuntimeError(f"{name} does the task: write out the formula instead")
-
-    return refuse
-
-
-def _take_away_functions(module: str, part: str) -> None:
-    """The same for functions of a module, and of all below it, that have `part` in their name."""
-    loaded = [m for name, m in sys.modules.items() if f"{name}.".startswith(f"{module}.")]
-    taken = {}
-    for where in loaded:
-        for name, value in list(vars(where).items()):
-            if callable(value) and part in name:
-                taken[id(value)] = _refusal(f"{where.__name__}.{name}")
-                setattr(where, name, taken[id(value)])
-    # torch keeps them by operator, too
-    for where in loaded:
-        for table in [v for v in vars(where).values() if isinstance(v, dict)]:
-            for inner in [table, *(v for v in table.values() if isinstance(v, dict))]:
-                inner.update({k: taken[id(v)] for k, v in inner.items() if id(v) in taken})
-
-
-def _take_away_autograd() -> None:
-    """Torch computes and records no graph: the kernels that record are taken out of the dispatcher.
-
-    That ends `backward()`, `torch.autograd.grad`, `torch.func` and forward mode alike.
-    """
-    library = torch._C._dispatch_library("IMPL", "aten", "Autograd", __file__, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for operator in torch._C._dispatch_get_all_op_names():
-            if operator.startswith("aten::") and torch._C._dispatch_has_kernel_for_dispatch_key(
-                operator, "Autograd"
-            ):
-                name = operator.removeprefix("aten::")
-                library.impl(name, "Autograd", torch.library.fallthrough_kernel)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
 
 
 def _isolated(task: dict, namespace: dict, inputs, errors: dict, channel: int, seconds: float) -> None:
@@ -221,7 +141,7 @@ def _run(task: dict, namespace: dict, inputs, errors: dict) -> tuple[dict, bytes
     function = namespace.get(name)
     if function is None:
         return {"task": name, "error": errors.get(name, f"NameError: {name} is not defined")}, b""
-    called.clear()  # a cell may compare itself with the built-in; a task may not call it
+    refusal.called.clear()  # a cell may compare itself with the built-in; a task may not call it
     outputs = {}
     for number, case in enumerate(task["cases"]):
         arguments = {
@@ -233,10 +153,10 @@ def _run(task: dict, namespace: dict, inputs, errors: dict) -> tuple[dict, bytes
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), watch:
                 found = runner.run(task["run"], name, function, arguments, tuple(task["outputs"]))
         except BaseException as error:
-            if seen := called | watch.seen:
+            if seen := refusal.called | watch.seen:
                 return {"task": name, "seen": sorted(seen)}, b""
             return {"task": name, "error": _explain(error)}, b""
-        if seen := called | watch.seen:
+        if seen := refusal.called | watch.seen:
             return {"task": name, "seen": sorted(seen)}, b""
         outputs |= {f"{number}/{key}": value for key, value in found.items()}
     archive = io.BytesIO()

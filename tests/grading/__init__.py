@@ -1,12 +1,12 @@
 import pytest
 
-from normcore.grading import sandbox
+from normcore.grading import bubblewrap
 
 
 def _missing() -> str:
     try:
-        sandbox.check()
-    except sandbox.SandboxMissing as error:
+        bubblewrap.check()
+    except bubblewrap.SandboxMissing as error:
         return str(error)
     return ""
 

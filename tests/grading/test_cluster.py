@@ -8,16 +8,17 @@ import pytest
 from nbgrader.api import Gradebook
 
 from normcore.__main__ import main
-from normcore.grading import cluster, sandbox
+from normcore.grading import cluster
 from normcore.grading.batch import grade_all
 from normcore.grading.course import Course
 from normcore.grading.grade import Graded
+from normcore.grading.limits import Limits
 from tests.commands import ROOT
 from tests.grading import sandboxed
 from tests.grading.test_course import POINTS, UNBIASED, submit
 
 pytestmark = sandboxed
-LIMITS = sandbox.Limits(seconds=60, task_seconds=10)
+LIMITS = Limits(seconds=60, task_seconds=10)
 STUDENTS = 8
 
 

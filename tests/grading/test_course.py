@@ -14,11 +14,12 @@ import torch
 from nbgrader.api import Gradebook
 
 from normcore.__main__ import main
-from normcore.grading import batch, record, sandbox
+from normcore.grading import batch, bubblewrap, record
 from normcore.grading import grade as grade_module
 from normcore.grading.batch import grade_all
 from normcore.grading.course import Course
 from normcore.grading.grade import OURS, TaskVerdict, seed_of
+from normcore.grading.limits import Limits
 from tests.commands import ROOT, run
 from tests.grading import corpus, sandboxed
 
@@ -39,7 +40,7 @@ STUDENTS = {
     "flooder": ({"normalize": corpus.ESCAPES["floods-every-channel"]}, NONE),
     "sql": ({"normalize": corpus.FORGERIES["gradebook-by-sql"]}, NONE | {"identity_parameters": 2}),
 }
-LIMITS = sandbox.Limits(seconds=10, task_seconds=3)
+LIMITS = Limits(seconds=10, task_seconds=3)
 
 
 def submit(root, student, changes, name="ps02.ipynb"):
@@ -229,7 +230,7 @@ def test_provenance_is_kept_and_the_same_seed_comes_again(course):
 
 
 def test_without_a_sandbox_it_refuses_and_says_what_to_do(course, monkeypatch, capsys):
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda name: None)
     assert main(["grade", "ps02", "--course", str(course[0].root)]) == 2
     said = capsys.readouterr().err
     assert "apt install bubblewrap" in said and "--trust-submissions" in said
@@ -314,7 +315,7 @@ def test_marks_by_other_checks_are_told(course, capsys):
 
 
 def test_trusted_submissions_need_no_sandbox(course, monkeypatch):
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda name: None)
     summary = grade_all(course[0], "ps02", students=["honest"], trusted=True, again=True, limits=LIMITS)
     assert summary.graded == 1 and marks(course[0], "honest") == POINTS
 

@@ -16,10 +16,11 @@ from functools import partial
 import pytest
 from nbgrader.api import Gradebook
 
-from normcore.grading import batch, sandbox
+from normcore.grading import batch, bubblewrap
 from normcore.grading.batch import grade_all
 from normcore.grading.cluster import ClusterMissing
 from normcore.grading.course import Course
+from normcore.grading.limits import Limits
 from normcore.grading.patience import Stopped, patiently
 from tests.commands import ROOT
 from tests.grading import corpus, sandboxed
@@ -28,7 +29,7 @@ from tests.grading.test_course import POINTS, UNBIASED, submit
 pytestmark = sandboxed
 COUNT = 100
 HALF = 50
-LIMITS = sandbox.Limits(seconds=60, task_seconds=10)
+LIMITS = Limits(seconds=60, task_seconds=10)
 # every tenth is right, and these are not
 KINDS = {
     1: {"normalize": UNBIASED},
@@ -148,7 +149,7 @@ def test_the_gradebook_is_locked_for_a_minute(undisturbed, course):
 
 
 def test_workers_without_a_sandbox_are_told_before_anything_is_run(course, tmp_path):
-    refused = pytest.raises(sandbox.SandboxMissing, match="apt install bubblewrap")
+    refused = pytest.raises(bubblewrap.SandboxMissing, match="apt install bubblewrap")
     with cluster(tmp_path / "dask", PATH="/nowhere") as (address, _), refused:
         grade_all(course, "ps02", scheduler=address, limits=LIMITS)
     assert not course.provenance("s000", "ps02").exists()

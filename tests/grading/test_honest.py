@@ -9,7 +9,7 @@ import pytest
 from normcore.checks.audit import find_problem_set
 from normcore.grading.grade import RIGHT, grade
 from normcore.grading.intake import read
-from normcore.grading.sandbox import Limits
+from normcore.grading.limits import Limits
 from tests.checks import test_honest_styles as styles
 from tests.commands import ROOT
 from tests.grading import sandboxed

@@ -16,7 +16,8 @@ from normcore.gradients import batch_norm_backward
 from normcore.grading import sandbox
 from normcore.grading.grade import RIGHT, grade
 from normcore.grading.intake import read
-from normcore.grading.sandbox import FIRST_UID, Limits
+from normcore.grading.limits import Limits
+from normcore.grading.sandbox import FIRST_UID
 from tests.commands import ROOT
 from tests.grading import corpus, sandboxed
 
@@ -141,7 +142,7 @@ raise RuntimeError(f"{{found}} {{interfaces}} {{os.getuid()}} {{sorted(os.listdi
     message = graded(tmp_path, {"normalize": source}, limits=limits).tasks["normalize"].message
     seen = message.split("RuntimeError: ")[1]
     assert seen.startswith("[] ['lo'] "), seen
-    assert "['nursery.py', 'runner.py', 'syscalls.py', 'worker.py']" in seen
+    assert "['nursery.py', 'refusal.py', 'runner.py', 'syscalls.py', 'worker.py']" in seen
     assert "SECRET" not in seen and "HOME" in seen
     if os.geteuid() == 0:
         assert FIRST_UID <= int(seen.split("] ")[2].split()[0]) < FIRST_UID + 1000

@@ -5,23 +5,24 @@ import types
 
 import pytest
 
-from normcore.grading import sandbox
+from normcore.grading import limits, sandbox
+from normcore.grading.limits import Limits
 
 
 def test_processes_of_the_same_user_are_allowed_for_where_linux_counts_them(monkeypatch):
     """A submission may start as many as it may, on a machine where its user has hundreds already."""
-    own = sandbox.Limits().processes
+    own = Limits().processes
 
     def limit(release, uid):
         monkeypatch.setattr(os, "uname", lambda: types.SimpleNamespace(release=release))
         monkeypatch.setattr(os, "geteuid", lambda: uid)
-        return sandbox.Limits().resources()["RLIMIT_NPROC"]
+        return Limits().resources()["RLIMIT_NPROC"]
 
     user = os.getuid()
     assert limit("5.10.0-28-amd64", 0) == limit("6.1.0", 1000) == limit("5.14.0-427.el9", 1000) == own
     if user:
         assert limit("5.10.0-28-amd64", user) > own
-    monkeypatch.setattr(sandbox, "_owner", lambda path: 1000)
+    monkeypatch.setattr(limits, "_owner", lambda path: 1000)
     assert limit("4.18.0-553.el8", 1000) >= own + len(os.listdir("/proc/self/task"))
 
 
