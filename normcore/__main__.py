@@ -145,7 +145,10 @@ def _in_words(graded) -> str:
     counts = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
     line = f"{graded.student}: {'refused: ' + graded.refused if graded.refused else counts}"
     look = "; ".join(f"{task} names {', '.join(names)}" for task, names in graded.attention.items())
-    return f"{line}   look at it: {look}" if look else line
+    line = f"{line}   look at it: {look}" if look else line
+    return "".join(
+        c if c.isprintable() else "?" for c in line
+    )  # a file's name may hold a terminal's commands
 
 
 def _print_summary(summary) -> None:

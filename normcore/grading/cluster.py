@@ -41,50 +41,59 @@ def run(
         SandboxMissing: a worker of the scheduler has no sandbox.
     """
     import dask
-    from distributed import Client, LocalCluster, as_completed
+    import distributed  # noqa: F401 it fills in the rest of its configuration first
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    made = None
-    if scheduler is None:
-        # one thread each: the sandboxed process is the work
-        with dask.config.set(NO_LOGS):
-            made = LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+    with dask.config.set(NO_LOGS):
+        made = None if scheduler else _start(workers)
+        client = made.get_client() if made else _connect(scheduler)
+        try:
+            if scheduler:
+                client.wait_for_workers(1)
+                client.run(bubblewrap.check, trusted)
+            yield from _results(client, grade, iter(jobs), scheduler or "this machine")
+        finally:
+            client.close()
+            if made:
+                made.close()
+
+
+def _results(client, grade: Callable[..., Graded], waiting: Iterator[tuple], where: str) -> Iterator[Graded]:
+    from distributed import as_completed
+
+    running, students = as_completed(), {}
+
+    def submit() -> None:
+        if job := next(waiting, None):
+            future = client.submit(grade, *job, pure=False, retries=2)
+            students[future.key] = job[0]
+            running.add(future)
+
+    for _ in range(IN_HAND * len(client.nthreads())):
+        submit()
+    for future in running:
+        student = students.pop(future.key)
+        if future.cancelled():
+            raise ClusterMissing(
+                f"the Dask scheduler at {where} has ended. What is recorded stays; start another, and the "
+                "same command goes on."
             )
-        client = Client(made)
-    else:
-        client = _connect(scheduler)
-    waiting = iter(jobs)
-    try:
-        if scheduler is not None:
-            client.wait_for_workers(1)
-            client.run(bubblewrap.check, trusted)
-        known = max(len(client.nthreads()), workers, 1)
-        running = as_completed()
-        students = {}
+        error = future.exception()
+        yield future.result() if error is None else _failed(student, error)
+        submit()
 
-        def submit() -> None:
-            if job := next(waiting, None):
-                future = client.submit(grade, *job, pure=False, retries=2)
-                students[future.key] = job[0]
-                running.add(future)
 
-        for _ in range(IN_HAND * known):
-            submit()
-        for future in running:
-            student = students.pop(future.key)
-            if future.cancelled():
-                raise ClusterMissing(
-                    f"the Dask scheduler at {scheduler or 'this machine'} has ended. What is recorded stays; "
-                    "start another, and the same command goes on."
-                )
-            error = future.exception()
-            yield future.result() if error is None else _failed(student, error)
-            submit()
-    finally:
-        client.close()
-        if made is not None:
-            made.close()
+def _start(workers: int):
+    from distributed import LocalCluster
+
+    # one thread each: the sandboxed process is the work
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+        security=True,  # whoever else works on this machine could otherwise run code as the grader
+    )
 
 
 def _connect(scheduler: str):

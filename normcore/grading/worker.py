@@ -1,9 +1,9 @@
 """Runs a learner's cells, and sends what their functions return. It judges nothing.
 
 It needs numpy, torch, and `runner.py` and `refusal.py` beside it, and nothing else of the course. A job comes
-as one frame, and what each task returned goes back as one: 4 bytes of length of a JSON header, the header, and
-as many bytes of an .npz archive as the header says. What a learner's code writes there itself is at worst a
-wrong answer.
+as one frame, and what each task returned goes back as one: 4 bytes of length of a JSON header, the header,
+and as many bytes of an .npz archive as it says. What a learner's code writes there itself is at worst a wrong
+answer.
 
 In the sandbox `nursery.py` calls `work`; as a program it reads a job from its standard input.
 """
