@@ -40,6 +40,16 @@ def elements(site, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_the_repositorys_address_is_written_out(site, page):
+    """In code blocks, too: a reader copies them."""
+    text = re.sub("<[^>]+>", "", (site / f"{page}.html").read_text("utf-8"))
+    assert "{{" not in text
+    if "git clone" in text:
+        address = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["repository"]["url"]
+        assert f"git clone {address}" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_asks_no_other_host(site, page):
     for tag, attributes in elements(site, page):
         loads = attributes.get("src") or (attributes.get("href") if tag == "link" else None)

@@ -89,9 +89,9 @@ class Widget(SphinxDirective):
         return [nodes.raw("", text, format="html")]
 
 
-def add_repository(app, config) -> None:
-    """`{{ repository }}` in Markdown."""
-    config.myst_substitutions["repository"] = config.html_theme_options["repository_url"]
+def write_repository(app, docname, source) -> None:
+    """`{{ repository }}` in a page; also in code blocks, where MyST's own substitutions do not reach."""
+    source[0] = source[0].replace("{{ repository }}", app.config.html_theme_options["repository_url"])
 
 
 def drop_thebe(app, pagename, templatename, context, doctree) -> None:
@@ -108,5 +108,5 @@ def setup(app) -> dict:
     app.connect("html-page-context", drop_thebe, priority=900)
     app.add_directive("problem-set", ProblemSet)
     app.add_directive("widget", Widget)
-    app.connect("config-inited", add_repository)
+    app.connect("source-read", write_repository)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

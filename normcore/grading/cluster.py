@@ -1,7 +1,9 @@
 """Submissions in parallel, on this machine's cores or on a Dask cluster."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 
 from normcore.grading import bubblewrap
 from normcore.grading.grade import OURS, Graded, TaskVerdict
@@ -65,7 +67,8 @@ def _results(client, grade: Callable[..., Graded], waiting: Iterator[tuple], whe
 
     def submit() -> None:
         if job := next(waiting, None):
-            future = client.submit(grade, *job, pure=False, retries=2)
+            with _talking_to(where):
+                future = client.submit(grade, *job, pure=False, retries=2)
             students[future.key] = job[0]
             running.add(future)
 
@@ -73,14 +76,23 @@ def _results(client, grade: Callable[..., Graded], waiting: Iterator[tuple], whe
         submit()
     for future in running:
         student = students.pop(future.key)
-        if future.cancelled():
-            raise ClusterMissing(
-                f"the Dask scheduler at {where} has ended. What is recorded stays; start another, and the "
-                "same command goes on."
-            )
-        error = future.exception()
-        yield future.result() if error is None else _failed(student, error)
+        with _talking_to(where):
+            error = future.exception()
+            graded = future.result() if error is None else _failed(student, error)
+        yield graded
         submit()
+
+
+@contextlib.contextmanager
+def _talking_to(where: str) -> Iterator[None]:
+    """Whatever Dask raises here says that the scheduler has gone: a task's own error is a value by now."""
+    try:
+        yield
+    except (OSError, RuntimeError, CancelledError) as error:
+        raise ClusterMissing(
+            f"the Dask scheduler at {where} has ended. What is recorded stays; start another, and the same "
+            "command goes on."
+        ) from error
 
 
 def _start(workers: int):
