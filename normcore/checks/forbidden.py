@@ -3,7 +3,7 @@
 __all__ = ["AUTOGRAD", "NORMALIZATIONS", "SCALERS"]
 
 # Operators as torch dispatches them, whatever the layer or function that led there; this package; and of
-# torch's own implementations in Python those functions that have "_norm" in their name.
+# torch's functions in Python those that have "_norm" in their name, some of them composed of other operators.
 NORMALIZATIONS = frozenset(
     {
         "aten::native_batch_norm",
@@ -23,6 +23,7 @@ NORMALIZATIONS = frozenset(
         "aten::_fused_rms_norm",
         "aten::rms_norm",
         "normcore",
+        "torch.nn.functional:_norm",
         "torch._decomp:_norm",
         "torch._refs:_norm",
     }

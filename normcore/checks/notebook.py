@@ -85,7 +85,8 @@ def attempt(
         except Exception as error:
             return Verdict(False, _explain_error(check, case, error))
         if watch.seen:
-            called = " and ".join(sorted(watch.seen))
+            # the names that a learner writes, rather than the operators behind them
+            called = " and ".join(sorted(s for s in watch.seen if "::" not in s) or sorted(watch.seen))
             return Verdict(
                 False, f"{check.name}: it calls {called}, which does the task. Write out the formula instead."
             )
