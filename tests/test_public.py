@@ -62,9 +62,20 @@ def test_the_repository_is_not_overwritten(folder, monkeypatch, capsys):
     assert "name a folder outside it" in capsys.readouterr().err
 
 
-def test_a_folder_of_somebody_elses_is_not_emptied(tmp_path, monkeypatch, capsys):
-    (tmp_path / "thesis.tex").write_text("years of work")
+COURSE = ("book/x", "exercises/x", "normcore/x", "_toc.yml")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [("thesis.tex",), ("exercises/thesis.tex",), (*COURSE, "grading/gradebook.db"), (*COURSE, "solutions/x")],
+    ids=["other", "another course", "a clone with marks", "a clone with answers"],
+)
+def test_a_folder_of_somebody_elses_is_not_emptied(files, tmp_path, monkeypatch, capsys):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("years of work")
     monkeypatch.setattr("sys.argv", ["public", str(tmp_path)])
     with pytest.raises(SystemExit):
         public.main()
-    assert (tmp_path / "thesis.tex").exists() and "has other files in it" in capsys.readouterr().err
+    assert all((tmp_path / name).exists() for name in files)
+    assert "has other files in it" in capsys.readouterr().err

@@ -104,11 +104,10 @@ def _watch(request: dict, job: int, answers: int, line: int) -> None:
             break
         most = max(most, memory)
     os.kill(child, signal.SIGKILL)  # the first of its namespace: with it all others end
-    _, status, used = os.wait4(child, 0)
+    _, _, used = os.wait4(child, 0)
     told.send(
         json.dumps(
             {
-                "code": os.waitstatus_to_exitcode(status),
                 "reason": reason,
                 "cpu_seconds": used.ru_utime + used.ru_stime,
                 "memory": max(most, used.ru_maxrss * 1024),

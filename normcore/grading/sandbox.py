@@ -225,6 +225,7 @@ def _trusted(job: bytes, limits: Limits) -> Ended:
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,  # or reading would wait for more, beyond the time
             cwd=folder,
             env=bubblewrap.environment(),
             start_new_session=True,

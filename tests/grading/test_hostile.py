@@ -317,3 +317,25 @@ def test_the_same_gradients_are_right_where_autograd_is_there(way):
     found = namespace["batch_norm_backward"](dy, x, gamma, 0.1)
     for p, q in zip(found, batch_norm_backward(dy, x, gamma, eps=0.1), strict=True):
         torch.testing.assert_close(p, q)
+
+
+def test_a_trusted_submission_is_stopped_as_well(tmp_path):
+    """Also where it has sent something before it hangs, and no alarm stops it."""
+    source = """
+import os
+for fd in range(3, 32):
+    try: os.write(fd, b"0123456789")
+    except OSError: pass
+import signal
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+while True: pass
+"""
+    notebook = copy.deepcopy(RELEASE)
+    for cell in notebook.cells:
+        cell.source = source if cell.id == "normalize" else cell.source
+    path = tmp_path / "ps02.ipynb"
+    nbformat.write(notebook, path)
+    limits = Limits(seconds=5, task_seconds=2)
+    result = grade("someone", read(path, RELEASE), RELEASE, "ps02", SECRET, limits, trusted=True)
+    assert not right(result) and "stopped after 5 seconds" in result.tasks["normalize"].message
+    assert result.provenance["seconds"] < 10
