@@ -138,7 +138,7 @@ for folder, folders, files in os.walk("/"):
 interfaces = [name for _, name in socket.if_nameindex()]
 raise RuntimeError(f"{{found}} {{interfaces}} {{os.getuid()}} {{sorted(os.listdir('/job'))}} {{sorted(os.environ)}}")
 """
-    limits = Limits(seconds=60, task_seconds=2)
+    limits = Limits(seconds=60, task_seconds=50)  # it walks the whole disk
     message = graded(tmp_path, {"normalize": source}, limits=limits).tasks["normalize"].message
     seen = message.split("RuntimeError: ")[1]
     assert seen.startswith("[] ['lo'] "), seen
