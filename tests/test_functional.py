@@ -1,4 +1,6 @@
-"""The index set is the method: every method is `normalize` over its own axes."""
+"""The index set is the method: every method is `standardize` over its own axes."""
+
+import inspect
 
 import pytest
 import torch
@@ -21,10 +23,10 @@ def same(a, b):
 def test_each_method_is_its_axes(shape, seed):
     x = random_input(shape, seed=seed)
     n, c, h, w = shape
-    same(F.normalize(x, (0, 2, 3)), torch.nn.functional.batch_norm(x, None, None, training=True))
-    same(F.normalize(x, (1, 2, 3)), torch.nn.functional.layer_norm(x, (c, h, w)))
-    same(F.normalize(x, (2, 3)), torch.nn.functional.instance_norm(x))
-    grouped = F.normalize(x.view(n, 2, c // 2, h, w), (2, 3, 4)).view(shape)
+    same(F.standardize(x, (0, 2, 3)), torch.nn.functional.batch_norm(x, None, None, training=True))
+    same(F.standardize(x, (1, 2, 3)), torch.nn.functional.layer_norm(x, (c, h, w)))
+    same(F.standardize(x, (2, 3)), torch.nn.functional.instance_norm(x))
+    grouped = F.standardize(x.view(n, 2, c // 2, h, w), (2, 3, 4)).view(shape)
     same(grouped, torch.nn.functional.group_norm(x, 2))
     same(F.normalize_rms(x, 3, eps=1e-5), torch.nn.functional.rms_norm(x, (w,), eps=1e-5))
 
@@ -39,7 +41,7 @@ def test_the_spectrum_from_layer_to_instance_norm(shape, seed):
 
 def test_a_batch_of_two_keeps_only_the_order():
     x = torch.tensor([[1.0, -3.0], [1.5, -400.0]], dtype=torch.float64)
-    same(F.normalize(x, 0, eps=0.0), torch.tensor([[-1.0, 1.0], [1.0, -1.0]], dtype=torch.float64))
+    same(F.standardize(x, 0, eps=0.0), torch.tensor([[-1.0, 1.0], [1.0, -1.0]], dtype=torch.float64))
 
 
 def test_output_has_mean_beta_and_deviation_gamma():
@@ -52,6 +54,17 @@ def test_output_has_mean_beta_and_deviation_gamma():
 
 def test_normalize_refuses_integers():
     with pytest.raises(NotImplementedError, match="int64"):
-        F.normalize(torch.ones(3, 4, dtype=torch.int64), 0)
+        F.standardize(torch.ones(3, 4, dtype=torch.int64), 0)
     with pytest.raises(NotImplementedError, match="int64"):
         F.normalize_rms(torch.ones(3, 4, dtype=torch.int64), 0)
+
+
+def test_no_name_of_torch_with_another_meaning():
+    """`from normcore import functional as F` stands where torch's does: what both have means the same."""
+    import torch.nn.functional as theirs
+
+    assert not hasattr(F, "normalize"), "torch's normalize divides by a vector norm"
+    for name in F.__all__:
+        if hasattr(theirs, name):
+            ours, torchs = (inspect.signature(getattr(module, name)).parameters for module in (F, theirs))
+            assert list(ours) == list(torchs), name

@@ -140,7 +140,7 @@ def test_under_batch_norm_a_weight_is_orthogonal_to_its_gradient(m, seed, factor
 
     def gradient(w):
         w = w.clone().requires_grad_()
-        y = F.normalize(x @ w.mT, 0, eps=0.0)
+        y = F.standardize(x @ w.mT, 0, eps=0.0)
         return torch.autograd.grad((y * R).sum(), w)[0]
 
     w = random_input((4, 6), seed=seed + 2, offset=0)

@@ -18,9 +18,9 @@ def of_weights(x, w):
 
 
 METHODS = {
-    "batch norm": lambda x, w: F.normalize(x @ w.mT, 0, eps=0.0),
+    "batch norm": lambda x, w: F.standardize(x @ w.mT, 0, eps=0.0),
     "weight norm": of_weights,
-    "layer norm": lambda x, w: F.normalize(x @ w.mT, 1, eps=0.0),
+    "layer norm": lambda x, w: F.standardize(x @ w.mT, 1, eps=0.0),
     "RMS norm": lambda x, w: F.normalize_rms(x @ w.mT, 1, eps=0.0),
 }
 
@@ -65,9 +65,9 @@ def test_the_table(method, change, invariant, seed, factor):
 def test_layer_norm_under_a_negative_scale_flips_the_sign(seed, factor):
     """LN(αx) = LN(x) is claimed for every α; it holds for α > 0 only."""
     x = random_input((4, 6), seed=seed)
-    y = F.normalize(x, 1, eps=0.0)
-    torch.testing.assert_close(F.normalize(factor * x, 1, eps=0.0), y)
-    torch.testing.assert_close(F.normalize(-factor * x, 1, eps=0.0), -y)
+    y = F.standardize(x, 1, eps=0.0)
+    torch.testing.assert_close(F.standardize(factor * x, 1, eps=0.0), y)
+    torch.testing.assert_close(F.standardize(-factor * x, 1, eps=0.0), -y)
 
 
 @given(st.integers(0, 10**6))

@@ -75,7 +75,7 @@ NORMALIZE = Check(
     run="x_hat = normalize(x, dim, eps)",
     outputs=("x_hat",),
     draw=_draw_normalize,
-    reference=lambda x, dim, eps: F.normalize(x, dim, eps=eps),
+    reference=lambda x, dim, eps: F.standardize(x, dim, eps=eps),
     forbidden=NORMALIZATIONS,
     mistakes=(
         Mistake("unbiased variance", UNBIASED, partial(_plain, correction=1)),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
-from normcore.functional.normalize import (
+from normcore.functional.standardization import (
     affine,
     centre_instances,
     normalize_with,

@@ -5,7 +5,7 @@ from torch import Tensor
 from normcore.functional._checks import check_floating, shape_of
 from normcore.functional.batch import batch_norm
 from normcore.functional.layer import layer_norm
-from normcore.functional.normalize import scale_and_shift
+from normcore.functional.standardization import scale_and_shift
 from normcore.statistics import accumulation_dtype
 
 __all__ = ["adaptive_layer_norm", "conditional_batch_norm"]

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_eps, check_floating, check_running, shape_of
-from normcore.functional.normalize import normalize_with, normalize_with_statistics, per_channel
+from normcore.functional.standardization import normalize_with, normalize_with_statistics, per_channel
 from normcore.statistics import update_running_moments
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_eps, check_floating, check_normalized_shape
-from normcore.functional.normalize import normalize_rms, normalize_with_statistics, scale_and_shift
+from normcore.functional.standardization import normalize_rms, normalize_with_statistics, scale_and_shift
 from normcore.statistics import accumulation_dtype
 
 

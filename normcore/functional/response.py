@@ -5,7 +5,7 @@ from torch import Tensor
 
 from normcore.functional._by_hand import ByHand
 from normcore.functional._checks import check_channels, check_floating, shape_of
-from normcore.functional.normalize import per_channel, scale_and_shift
+from normcore.functional.standardization import per_channel, scale_and_shift
 from normcore.statistics import accumulation_dtype, mean_square, moments, pooled, update_running_moments
 
 

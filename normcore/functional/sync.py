@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating
-from normcore.functional.normalize import per_channel, scale_and_shift
+from normcore.functional.standardization import per_channel, scale_and_shift
 from normcore.statistics import accumulation_dtype, update_running_moments
 
 __all__ = ["sync_batch_norm"]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_floating
-from normcore.functional.normalize import normalize
+from normcore.functional.standardization import standardize
 from normcore.statistics import accumulation_dtype
 
 __all__ = ["spectral_norm", "weight_norm", "weight_standardization"]
@@ -46,7 +46,7 @@ def weight_standardization(
     Source: Qiao, Wang, Liu, Shen and Yuille (2019), equation 2; scaled: Brock, De and Smith (2021),
     equation 1.
     """
-    standardized = normalize(weight, tuple(range(1, weight.dim())), gain, eps=eps)
+    standardized = standardize(weight, tuple(range(1, weight.dim())), gain, eps=eps)
     return standardized * weight[0].numel() ** -0.5 if scaled else standardized
 
 

@@ -1,6 +1,6 @@
 """Each method's backward pass, derived by hand, in the book's symbols."""
 
-from normcore.functional.normalize import through_normalization
+from normcore.functional.standardization import through_normalization
 from normcore.gradients.mixed import batch_instance_norm_backward, switchable_norm_backward
 from normcore.gradients.normalization import (
     batch_norm_backward,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from normcore.functional.normalize import per_channel, through_normalization
+from normcore.functional.standardization import per_channel, through_normalization
 from normcore.gradients.normalization import checked, normalized, scaled
 from normcore.statistics import moments
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from normcore.functional.normalize import per_channel, through_normalization
+from normcore.functional.standardization import per_channel, through_normalization
 from normcore.statistics import accumulation_dtype, centre
 
 Dims = tuple[int, ...]

@@ -120,11 +120,11 @@ FORGERIES |= {
 # The task is done by a built-in, or by the reference.
 BY = "def normalize(x, dim, eps):\n    shape = [x.shape[d] for d in range(x.dim()) if d not in dim]\n"
 FORBIDDEN = {
-    "reference-imported": "from normcore.functional import normalize as reference\n"
+    "reference-imported": "from normcore.functional import standardize as reference\n"
     "def normalize(x, dim, eps):\n    return reference(x, dim, eps=eps)\n",
     "reference-found-on-disk": """
 import glob, importlib.util
-paths = glob.glob('/**/normcore/functional/normalize.py', recursive=True)
+paths = glob.glob('/**/normcore/functional/standardization.py', recursive=True)
 spec = importlib.util.spec_from_file_location('stolen', paths[0])
 stolen = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(stolen)

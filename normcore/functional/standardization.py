@@ -10,7 +10,7 @@ from normcore.functional._checks import check_floating
 from normcore.statistics import accumulation_dtype, centre, mean_square
 
 
-def normalize(
+def standardize(
     input: Tensor,
     dim: int | tuple[int, ...],
     weight: Tensor | None = None,
@@ -45,7 +45,7 @@ def normalize_rms(
 
         y = x / √((1/m) Σ_{i∈S} x_i² + ε) · γ
 
-    Arguments, result and dtypes as `normalize`.
+    Arguments, result and dtypes as `standardize`.
 
     Source: Zhang and Sennrich (2019), equation 4.
     """
@@ -58,7 +58,7 @@ def normalize_rms(
 def normalize_with_statistics(
     input: Tensor, dim: int | tuple[int, ...], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`normalize`, with the mean and the biased variance that it used (size 1 in `dim`)."""
+    """`standardize`, with the mean and the biased variance that it used (size 1 in `dim`)."""
     x = input.to(accumulation_dtype(input.dtype))
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     # a compiler fuses the formula itself better than a function that it cannot see into
