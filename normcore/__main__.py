@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from normcore.checks.audit import audit, find_problem_set, solution_sources
+    from normcore.checks.audit import audit, solution_sources
+    from normcore.checks.catalogue import find_problem_set
 
     problems = mutants = killed = 0
     for name in options.problem_set:

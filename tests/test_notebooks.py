@@ -1,5 +1,6 @@
 """The notebooks: derived files are up to date, stored clean, and problem sets run."""
 
+import ast
 import copy
 
 import jupytext
@@ -8,6 +9,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from normcore.checks.catalogue import find_problem_set, names
 from tests.commands import ROOT, run
 
 SOURCES = sorted(ROOT.glob("solutions/ps*/ps*.ipynb"))
@@ -25,7 +27,7 @@ def ids(paths):
 
 
 def test_there_is_a_release_for_each_source():
-    assert [p.name for p in SOURCES] == [p.name for p in RELEASES] and len(SOURCES) >= 5
+    assert [p.stem for p in SOURCES] == [p.stem for p in RELEASES] == names() and len(SOURCES) >= 5
 
 
 def test_setup_cells_and_colab_notebooks_are_up_to_date():
@@ -66,6 +68,21 @@ def test_a_problem_set_has_four_graded_tasks_and_a_question_in_words(path):
     marks = [cell.metadata["nbgrader"] for cell in nbformat.read(path, as_version=4).cells]
     assert sum(m["grade"] and not m["solution"] for m in marks) >= 4
     assert sum(m["grade"] and m["solution"] for m in marks) >= 1
+
+
+@pytest.mark.parametrize("path", SOURCES + RELEASES, ids=ids(SOURCES + RELEASES))
+def test_a_task_has_one_name_in_its_cells_its_function_and_its_check(path):
+    """The grader finds a task's points, source and verdict by this name."""
+    cells = {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
+    tasks = list(find_problem_set(path.stem).checks)
+    solved = [i for i, c in cells.items() if c.cell_type == "code" and c.metadata["nbgrader"]["solution"]]
+    assert solved == tasks
+    for task in tasks:
+        defined = [getattr(node, "name", "") for node in ast.parse(cells[task].source).body]
+        assert task in defined
+        assert cells[f"{task}-task"].cell_type == "markdown"
+        assert cells[f"{task}-check"].source.startswith(f"check({task})")
+        assert cells[f"{task}-check"].metadata["nbgrader"]["grade"]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=ids(SOURCES))

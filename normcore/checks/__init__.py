@@ -2,8 +2,8 @@
 
 check.py     Check, Mistake, Case: the definition, and how cases are drawn from it
 runner.py    runs a learner's function on plain inputs, returns plain outputs; judges nothing
-transport.py cases and outputs as bytes, for when the two live in different processes
 judge.py     compares outputs with the reference, names the mistake
+catalogue.py the problem sets by name
 notebook.py  what a learner's notebook calls
 mutants.py   machine-made wrong versions of a solution
 audit.py     proves a problem set: `normcore audit ps02`

@@ -8,7 +8,6 @@
 
 import ast
 import contextlib
-import importlib
 import io
 import signal
 import types
@@ -16,13 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from normcore.checks.catalogue import HIDDEN_CASES, ProblemSet
 from normcore.checks.check import Check
 from normcore.checks.judge import Judge, Verdict
 from normcore.checks.mutants import mutants
-from normcore.checks.notebook import HIDDEN_CASES, ProblemSet, attempt
+from normcore.checks.notebook import attempt
 from normcore.checks.runner import run
 
-__all__ = ["CheckAudit", "audit", "find_problem_set", "solution_sources"]
+__all__ = ["CheckAudit", "audit", "solution_sources"]
 
 SECONDS_A_MUTANT = 20
 MUTANT_SEEDS = (101, 102)
@@ -43,18 +43,6 @@ class CheckAudit:
     mutants: int = 0
     killed: int = 0
     survivors: dict[str, str] = field(default_factory=dict)
-
-
-def find_problem_set(name: str) -> ProblemSet:
-    """The problem set "ps02" from its module.
-
-    Raises:
-        ValueError: no such problem set; says which there are.
-    """
-    known = sorted(p.stem for p in Path(__file__).parent.glob("ps[0-9][0-9].py"))
-    if name not in known:
-        raise ValueError(f"no problem set named {name!r}; there are: {', '.join(known)}")
-    return importlib.import_module(f"normcore.checks.{name}").PROBLEM_SET
 
 
 def solution_sources(notebook: Path) -> dict[str, str]:

@@ -165,10 +165,14 @@ def _by_column(error: np.ndarray) -> np.ndarray:
 
 def _difference(given: np.ndarray, expected: np.ndarray, tolerance: np.ndarray) -> str:
     """Why `given` is not `expected`; empty where it is."""
+    if (given.dtype.kind == "b") != (expected.dtype.kind == "b"):
+        # True is no number: anything but 0 would be right
+        wanted, found = ("of numbers", "of bool") if given.dtype.kind == "b" else ("of bool", "of numbers")
+        return f"must be a tensor {wanted}, but it is {found}"
     if given.shape != expected.shape:
         return f"has shape {given.shape}, expected {expected.shape}"
-    if given.dtype.kind == "b" or expected.dtype.kind == "b":
-        count = int((given.astype(bool) != expected.astype(bool)).sum())
+    if given.dtype.kind == "b":
+        count = int((given != expected).sum())
         return f"{count} of {given.size} entries are wrong" if count else ""
     if not given.size:
         return ""

@@ -5,20 +5,17 @@ import os
 import secrets
 import sys
 import traceback
-from collections.abc import Sequence
 from types import FunctionType
 
 from normcore.checks import runner
+from normcore.checks.catalogue import HIDDEN_CASES, VISIBLE_CASES, VISIBLE_SEED, ProblemSet
 from normcore.checks.check import Case, Check
 from normcore.checks.judge import Judge, Outputs, Verdict
 from normcore.checks.runner import SOURCE_NAME, OutputError, Watch, run
 
-__all__ = ["SEED_VARIABLE", "CheckFailed", "ProblemSet", "attempt"]
+__all__ = ["SEED_VARIABLE", "CheckFailed", "HiddenCheck", "VisibleCheck", "attempt"]
 
 SEED_VARIABLE = "NORMCORE_SEED"
-VISIBLE_SEED = 0
-VISIBLE_CASES = 8
-HIDDEN_CASES = 12
 
 
 class CheckFailed(AssertionError):
@@ -28,46 +25,57 @@ class CheckFailed(AssertionError):
         return str(self).splitlines()
 
 
-class ProblemSet:
-    """The checks of one problem set, by the names of the functions that learners write.
+class VisibleCheck:
+    """What a learner's notebook calls: `check(batch_norm)`.
 
-    Args:
-        name: "ps02".
-        checks: one a task.
+    The same cases each time, and a hint where the mistake is a known one.
     """
 
-    def __init__(self, name: str, checks: Sequence[Check]) -> None:
-        self.name = name
-        self.checks = {check.name: check for check in checks}
+    def __init__(self, problem_set: ProblemSet) -> None:
+        self.problem_set = problem_set
 
-    def check(self, function: FunctionType | type) -> None:
-        """The visible check: the same cases each time, a hint where the mistake is a known one.
+    def __call__(self, function: FunctionType | type) -> None:
+        """Check a function.
 
         Raises:
-            CheckFailed: the function is wrong, or there is no such task.
+            CheckFailed: it is wrong, or there is no such task.
         """
-        print("✓ " + self._verdict(function, VISIBLE_SEED, VISIBLE_CASES).message)
+        _tell(self.problem_set, function, VISIBLE_SEED, VISIBLE_CASES)
 
-    def hidden_check(self, function: FunctionType | type) -> None:
-        """The same check on other cases, drawn from the seed in $NORMCORE_SEED, or afresh each time."""
+
+class HiddenCheck:
+    """The same check on other cases, drawn from the seed in $NORMCORE_SEED, or afresh each time."""
+
+    def __init__(self, problem_set: ProblemSet) -> None:
+        self.problem_set = problem_set
+
+    def __call__(self, function: FunctionType | type) -> None:
+        """Check a function.
+
+        Raises:
+            CheckFailed: it is wrong, or there is no such task.
+            ValueError: the seed is no whole number.
+        """
         given = os.environ.get(SEED_VARIABLE)
         if given and not given.isdecimal():
             raise ValueError(f"{SEED_VARIABLE} must be a whole number, 0 or more, but it is {given!r}")
         seed = int(given) if given else secrets.randbits(64)
-        print("✓ " + self._verdict(function, seed, HIDDEN_CASES).message)
+        _tell(self.problem_set, function, seed, HIDDEN_CASES)
 
-    def _verdict(self, function: FunctionType | type, seed: int, count: int) -> Verdict:
-        verdict = attempt(self._find(function), function, seed, count)
-        if not verdict.passed:
-            raise CheckFailed(verdict.message)
-        return verdict
 
-    def _find(self, function: FunctionType | type) -> Check:
-        name = getattr(function, "__name__", type(function).__name__)
-        if name not in self.checks:
-            tasks = ", ".join(self.checks)
-            raise CheckFailed(f"{self.name} has no task named {name!r}. Its tasks are: {tasks}.")
-        return self.checks[name]
+def _tell(problem_set: ProblemSet, function: FunctionType | type, seed: int, count: int) -> None:
+    verdict = attempt(_find(problem_set, function), function, seed, count)
+    if not verdict.passed:
+        raise CheckFailed(verdict.message)
+    print("✓ " + verdict.message)
+
+
+def _find(problem_set: ProblemSet, function: FunctionType | type) -> Check:
+    name = getattr(function, "__name__", type(function).__name__)
+    if name not in problem_set.checks:
+        tasks = ", ".join(problem_set.checks)
+        raise CheckFailed(f"{problem_set.name} has no task named {name!r}. Its tasks are: {tasks}.")
+    return problem_set.checks[name]
 
 
 def attempt(

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs, Mistake
 from normcore.checks.forbidden import SCALERS
-from normcore.checks.notebook import ProblemSet
+from normcore.checks.notebook import HiddenCheck, VisibleCheck
 
 # --- min_max_scale ------------------------------------------------------------------------------------
 
@@ -394,4 +395,4 @@ PROBLEM_SET = ProblemSet(
     "ps01",
     [MIN_MAX_SCALE, STANDARDIZER, CONDITION_NUMBER, LARGEST_LEARNING_RATE, WEIGHTS_IN_ORIGINAL_UNITS],
 )
-check, hidden_check = PROBLEM_SET.check, PROBLEM_SET.hidden_check
+check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

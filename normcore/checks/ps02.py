@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from normcore import functional as F
+from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs, Mistake
 from normcore.checks.forbidden import NORMALIZATIONS
-from normcore.checks.notebook import ProblemSet
+from normcore.checks.notebook import HiddenCheck, VisibleCheck
 
 UNBIASED = (
     "You divided by m − 1. A batch is normalized by its own second moment: divide by m "
@@ -362,4 +363,4 @@ HIDDEN_LAYER = Check(
 )
 
 PROBLEM_SET = ProblemSet("ps02", [NORMALIZE, BATCH_NORM, BATCH_NORM_TRAIN, IDENTITY_PARAMETERS, HIDDEN_LAYER])
-check, hidden_check = PROBLEM_SET.check, PROBLEM_SET.hidden_check
+check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from normcore import functional as F
 from normcore import gradients
+from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs, Mistake
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
-from normcore.checks.notebook import ProblemSet
+from normcore.checks.notebook import HiddenCheck, VisibleCheck
 
 FORBIDDEN = NORMALIZATIONS | AUTOGRAD
 
@@ -453,4 +454,4 @@ def _kept(dy, x, gamma, running_mean, running_var, eps):
 
 
 PROBLEM_SET = ProblemSet("ps03", [FORWARD, AFFINE, VARIANCE, INPUT, BACKWARD, EVAL])
-check, hidden_check = PROBLEM_SET.check, PROBLEM_SET.hidden_check
+check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

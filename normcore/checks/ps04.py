@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs, Mistake
 from normcore.checks.forbidden import NORMALIZATIONS
-from normcore.checks.notebook import ProblemSet
+from normcore.checks.notebook import HiddenCheck, VisibleCheck
 
 # --- BatchNorm ----------------------------------------------------------------------------------------
 
@@ -496,4 +497,4 @@ FROM_KERAS = Check(
 )
 
 PROBLEM_SET = ProblemSet("ps04", [LAYER, FOLD, PRECISE, STEPS, FROM_KERAS])
-check, hidden_check = PROBLEM_SET.check, PROBLEM_SET.hidden_check
+check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

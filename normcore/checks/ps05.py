@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs, Mistake
-from normcore.checks.notebook import ProblemSet
+from normcore.checks.notebook import HiddenCheck, VisibleCheck
 
 # --- input_shift --------------------------------------------------------------------------------------
 
@@ -386,4 +387,4 @@ RESCALED = Check(
 )
 
 PROBLEM_SET = ProblemSet("ps05", [INPUT_SHIFT, GRADIENT_SHIFT, SMOOTHNESS, GROWTH, RATE, RESCALED])
-check, hidden_check = PROBLEM_SET.check, PROBLEM_SET.hidden_check
+check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
-from normcore.checks.audit import find_problem_set
+from normcore.checks.catalogue import find_problem_set
 from normcore.grading import bubblewrap, cluster
 from normcore.grading.course import Course
 from normcore.grading.grade import Graded, grade, hash_of_checks

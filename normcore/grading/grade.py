@@ -18,10 +18,9 @@ import nbformat
 import numpy as np
 import torch
 
-from normcore.checks.audit import find_problem_set
+from normcore.checks.catalogue import HIDDEN_CASES, ProblemSet, find_problem_set
 from normcore.checks.check import Check
 from normcore.checks.judge import Judge
-from normcore.checks.notebook import HIDDEN_CASES, ProblemSet
 from normcore.grading import intake, sandbox
 from normcore.grading.limits import Limits
 from normcore.grading.mentions import mentions

@@ -7,15 +7,14 @@ import pytest
 
 from normcore.__main__ import main
 from normcore.checks import ps02
-from normcore.checks.audit import audit, find_problem_set, solution_sources
+from normcore.checks.audit import audit, solution_sources
+from normcore.checks.catalogue import ProblemSet, find_problem_set, names
 from normcore.checks.check import Mistake
-from normcore.checks.notebook import ProblemSet
 
 ROOT = Path(__file__).resolve().parents[2]
-PROBLEM_SETS = sorted(p.name for p in (ROOT / "solutions").iterdir() if p.is_dir())
 
 
-@pytest.mark.parametrize("name", PROBLEM_SETS)
+@pytest.mark.parametrize("name", names())
 def test_the_audit_is_clean(name):
     """Over 20 seeds here; `make audit` takes 100."""
     problem_set = find_problem_set(name)

@@ -6,7 +6,7 @@ import inspect
 import nbformat
 import pytest
 
-from normcore.checks.audit import find_problem_set
+from normcore.checks.catalogue import find_problem_set
 from normcore.grading.grade import RIGHT, grade
 from normcore.grading.intake import read
 from normcore.grading.limits import Limits

@@ -5,7 +5,8 @@ import inspect
 import nbformat
 import pytest
 
-from normcore.checks.audit import find_problem_set, solution_sources
+from normcore.checks.audit import solution_sources
+from normcore.checks.catalogue import find_problem_set
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
 from normcore.grading.mentions import mentions
 from tests.checks import test_honest_styles as styles
