@@ -11,6 +11,8 @@ from torch import Tensor
 __all__ = [
     "accumulation_dtype",
     "centre",
+    "dimensions",
+    "mean_over",
     "mean_square",
     "merge",
     "moments",
@@ -19,10 +21,35 @@ __all__ = [
     "update_running_moments",
 ]
 
+# Values that are added one after the other; blocks of them are added pairwise.
+BLOCK = 1024
+
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype that statistics of `dtype` are computed in: float32 for float16 and bfloat16."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def dimensions(dim: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """`dim` in order, none of them negative.
+
+    Raises:
+        IndexError: a dimension that a tensor of `ndim` dimensions does not have.
+        RuntimeError: a dimension named twice.
+    """
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    for d in dims:
+        if not -ndim <= d < ndim:
+            raise IndexError(f"dim must be between {-ndim} and {ndim - 1}, but got {d}")
+    ordered = sorted(d % ndim for d in dims)
+    if len(set(ordered)) < len(ordered):
+        raise RuntimeError(f"dim must name each dimension once, but got {dims}")
+    return tuple(ordered)
+
+
+def mean_over(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """(1/m) Σ_{i∈S} x_i, size 1 in `dim`. Over no dimension it is x itself, where torch takes all."""
+    return x if dim == () else x.mean(dim, keepdim=True)
 
 
 def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -37,7 +64,7 @@ def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
     Args:
         input: any shape, floating point. float16 and bfloat16 are computed in float32.
-        dim: the dimensions averaged over.
+        dim: the dimensions averaged over; of none, each value is an index set of its own.
 
     Returns:
         mean (size 1 in `dim`) and centred (shape of input), in the accumulation dtype.
@@ -46,29 +73,36 @@ def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
     (the corrected two-pass algorithm).
     """
     x = input.to(accumulation_dtype(input.dtype))
-    mean = x.mean(dim, keepdim=True)
-    centred = x - mean
-    residual = centred.detach().mean(dim, keepdim=True)
-    return mean + residual, centred.sub_(residual)
+    first = mean_over(x, dim)
+    centred = x - first
+    residual = mean_over(centred.detach(), dim)
+    # inf − inf: a mean that is infinite stays so
+    return first + residual.nan_to_num(0.0), centred.sub_(residual)
 
 
-def mean_square(x: Tensor, dim: tuple[int, ...]) -> Tensor:
+def mean_square(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """(1/m) Σ_{i∈S} x_i², size 1 in `dim`.
 
-    Outside a graph the trailing dimensions are reduced by a vector norm, which writes no tensor of
-    squares: on a CPU, up to ten times faster. Its second derivative at 0 is not a number, so it is not
-    used where there is a gradient.
+    Outside a graph the trailing dimensions are reduced by vector norms, which write no tensor of
+    squares: on a CPU, up to ten times faster. A vector norm adds one value after the other, so it is
+    taken of blocks, and what it loses stays below one rounding. Its second derivative at 0 is not a
+    number, so it is not used where there is a gradient.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
-        return x.square().mean(dim, keepdim=True)
-    dims = {d % x.dim() for d in dim}
-    trailing = [d for d in range(x.dim()) if all(later in dims for later in range(d, x.dim()))]
-    if not trailing:
-        return x.square().mean(dim, keepdim=True)
-    count = x.shape[trailing[0] :].numel()
-    square = torch.linalg.vector_norm(x, dim=trailing, keepdim=True).square() / count
-    rest = tuple(dims.difference(trailing))
-    return square.mean(rest, keepdim=True) if rest else square
+    dims = dimensions(dim, x.dim())
+    trailing = 0
+    while trailing < len(dims) and dims[-1 - trailing] == x.dim() - 1 - trailing:
+        trailing += 1
+    if not trailing or (torch.is_grad_enabled() and x.requires_grad):
+        return mean_over(x.square(), dims)
+    flat = x.flatten(-trailing)
+    m = flat.shape[-1]
+    whole = m - m % BLOCK
+    sums = [torch.linalg.vector_norm(flat[..., whole:], dim=-1).square()] if m % BLOCK or not m else []
+    if whole:
+        blocks = flat[..., :whole].unflatten(-1, (-1, BLOCK))
+        sums.append(torch.linalg.vector_norm(blocks, dim=-1).square().sum(-1))
+    square = (sums[0] if len(sums) == 1 else sums[0] + sums[1]) / m
+    return mean_over(square.view(*square.shape, *[1] * trailing), dims[:-trailing])
 
 
 def moments(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> tuple[Tensor, Tensor]:
@@ -88,7 +122,7 @@ def moments(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) ->
 
     Source: Ioffe and Szegedy (2015), Algorithm 1.
     """
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = dimensions(dim, input.dim())
     # a compiler fuses the formula itself better than a function that it cannot see into
     both = _moments if torch.compiler.is_compiling() else _Moments.apply
     mean, var = both(input.to(accumulation_dtype(input.dtype)), dims)
@@ -133,7 +167,7 @@ class _Moments(torch.autograd.Function):
     def jvp(ctx, tangent: Tensor, _):
         (x,) = ctx.saved_tensors
         _, centred = centre(x, ctx.dim)
-        return tangent.mean(ctx.dim, keepdim=True), 2 * (centred * tangent).mean(ctx.dim, keepdim=True)
+        return mean_over(tangent, ctx.dim), 2 * mean_over(centred * tangent, ctx.dim)
 
 
 def _count(x: Tensor, dim: tuple[int, ...]) -> int:
@@ -225,4 +259,4 @@ def pooled(mean: Tensor, var: Tensor, dim: int | tuple[int, ...]) -> tuple[Tenso
     Source: Chan, Golub and LeVeque (1983), section 2, for k sets.
     """
     together, apart = centre(mean, dim)
-    return together, (var + apart.square()).mean(dim, keepdim=True)
+    return together, mean_over(var + apart.square(), dim)

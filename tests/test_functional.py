@@ -68,3 +68,43 @@ def test_no_name_of_torch_with_another_meaning():
         if hasattr(theirs, name):
             ours, torchs = (inspect.signature(getattr(module, name)).parameters for module in (F, theirs))
             assert list(ours) == list(torchs), name
+
+
+POSITIONLESS = {
+    "standardize": lambda x, v: F.standardize(
+        x, tuple(range(2, x.dim())), v.view(-1, *[1] * (x.dim() - 2)), eps=0.1
+    ),
+    "normalize_rms": lambda x, v: F.normalize_rms(x, tuple(range(2, x.dim())), eps=0.1),
+    "filter_response_norm": lambda x, v: F.filter_response_norm(x, v, v, v),
+    "adaptive_instance_norm": lambda x, v: F.adaptive_instance_norm(x, 2 * x + 1),
+    "evonorm_s0": lambda x, v: F.evonorm_s0(x, 2, v, v),
+    "evonorm_b0, training": lambda x, v: F.evonorm_b0(x, None, v, v, training=True),
+    "evonorm_b0": lambda x, v: F.evonorm_b0(x, v.square(), v, v),
+    "batch_norm": lambda x, v: F.batch_norm(x, None, None, v, training=True),
+    "batch_instance_norm": lambda x, v: F.batch_instance_norm(x, None, None, v, training=True),
+    "switchable_norm": lambda x, v: F.switchable_norm(x, None, None, v[:3], v[1:], training=True),
+    "virtual_batch_norm": lambda x, v: F.virtual_batch_norm(x, 2, v),
+    "group_norm": lambda x, v: F.group_norm(x, 2, v),
+    "decorrelated_batch_norm": lambda x, v: F.decorrelated_batch_norm(x, None, None, training=True),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONLESS)
+def test_a_table_is_an_image_of_one_pixel(name):
+    """(N, C) and (N, C, 1, 1) are the same numbers: no dimension to average over is not every dimension."""
+    x, v = random_input((5, 4)), random_input((4,), seed=1)
+    run = POSITIONLESS[name]
+    results = []
+    for shape in ((5, 4), (5, 4, 1, 1)):
+        given = x.clone().view(shape).requires_grad_()
+        y = run(given, v)
+        (gradient,) = torch.autograd.grad(y.pow(3).sum(), given)
+        results.append((y.detach().view(5, 4), gradient.view(5, 4)))
+    for of_table, of_image in zip(*results, strict=True):
+        same(of_table, of_image)
+
+
+@pytest.mark.parametrize("shape", [(), (4,)])
+def test_weights_without_an_input_have_nothing_to_average_over(shape):
+    with pytest.raises(RuntimeError, match=r"weight must be \(out, in, \*\), but got of shape"):
+        F.weight_standardization(torch.ones(shape))

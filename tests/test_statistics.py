@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normcore.statistics import centre, merge, moments, pooled, update_running
+from normcore.statistics import centre, mean_square, merge, moments, pooled, update_running
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.data())
@@ -95,3 +95,58 @@ def test_pooled_moments_are_those_of_the_union(offset):
         together, spread = pooled(mean, var, dim)
         np.testing.assert_allclose(together.squeeze(), x.mean(axes), rtol=1e-14, atol=1e-12)
         np.testing.assert_allclose(spread.squeeze(), x.var(axes), rtol=1e-12 if offset == 0 else 1e-6)
+
+
+@pytest.mark.parametrize(
+    "shape, dim",
+    [
+        ((2**22 + 17,), 0),
+        ((2, 2**21), 1),
+        ((2, 2, 1024, 1024), (0, 2, 3)),
+        ((2**20, 4), 0),
+        ((3, 1024, 1025), (1, 2)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_index_sets_are_as_exact_as_small_ones(shape, dim, dtype):
+    """Values added one after the other in float32 lose four digits over 2^22 of them."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    for actual, expected in zip(moments(x, dim), moments(x.double(), dim), strict=True):
+        torch.testing.assert_close(actual.double(), expected, rtol=4e-7, atol=4e-7)
+    square = mean_square(x.float(), dim).double()
+    torch.testing.assert_close(square, x.double().square().mean(dim, keepdim=True), rtol=4e-7, atol=0)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=4), st.data())
+def test_mean_square_over_any_dimensions(shape, data):
+    """Blocks, and what is left beside them, in every combination of dimensions."""
+    dims = tuple(data.draw(st.lists(st.sampled_from(range(-len(shape), 0)), unique=True)))
+    x = torch.randn(shape, dtype=torch.float64)
+    expected = x.square().mean(dims, keepdim=True) if dims else x.square()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("normcore.statistics.BLOCK", 2)
+        torch.testing.assert_close(mean_square(x, dims), expected, rtol=1e-13, atol=0, equal_nan=True)
+
+
+def test_over_no_dimension_each_value_is_a_set_of_its_own():
+    x = torch.randn(3, 4)
+    mean, var = moments(x, ())
+    assert torch.equal(mean, x) and torch.equal(var, torch.zeros_like(x))
+    mean, var = pooled(x, x.square(), ())
+    assert torch.equal(mean, x) and torch.equal(var, x.square())
+
+
+def test_dimensions_are_named():
+    with pytest.raises(IndexError, match="dim must be between -2 and 1, but got 2"):
+        moments(torch.randn(3, 4), 2)
+    with pytest.raises(RuntimeError, match=r"dim must name each dimension once, but got \(0, -2\)"):
+        moments(torch.randn(3, 4), (0, -2))
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_an_infinite_value_gives_torchs_statistics(value):
+    x = torch.randn(6, 3)
+    x[2, 1] = value
+    mean, var = moments(x, 0)
+    torch.testing.assert_close(mean, x.mean(0), equal_nan=True)
+    torch.testing.assert_close(var, x.var(0, correction=0), equal_nan=True)

@@ -112,7 +112,7 @@ def evonorm_s0(
     factor = torch.rsqrt(var + eps).expand(*grouped.shape[:3], *[1] * (grouped.dim() - 3)).flatten(1, 2)
     if weight is not None:
         factor = factor * per_channel(weight, input)
-    y = _Swish.of(x, per_channel(v, input), factor)
+    y = x * torch.sigmoid(per_channel(v, input) * x) * factor
     if bias is not None:
         y = y.add_(per_channel(bias, input))
     return y.to(input.dtype)
@@ -163,30 +163,6 @@ def evonorm_b0(
     if bias is not None:
         y = y.add_(per_channel(bias, input))
     return y.to(input.dtype)
-
-
-class _Swish(ByHand):
-    """y = x · sigmoid(v x) · f, with v and f of size 1 along the positions."""
-
-    @staticmethod
-    def formula(x: Tensor, v: Tensor, f: Tensor) -> Tensor:
-        return x * torch.sigmoid(v * x) * f
-
-    @staticmethod
-    def forward(x: Tensor, v: Tensor, f: Tensor) -> Tensor:
-        return (v * x).sigmoid_().mul_(x).mul_(f)
-
-    @staticmethod
-    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-        (x, v, f), (g,) = inputs, grads
-        space = tuple(range(2, x.dim()))
-        s = (v * x).sigmoid_()
-        t = s * x
-        u = torch.addcmul(t, t, s, value=-1)  # x s (1 − s)
-        df = _sum(t.mul_(g), space, f.shape)
-        dv = _sum(torch.mul(g, u, out=t).mul_(x), space, v.shape, f)
-        dx = u.mul_(v).add_(s).mul_(g).mul_(f)  # g f (s + v x s (1 − s))
-        return dx, dv, df
 
 
 class _Quotient(ByHand):

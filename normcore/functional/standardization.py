@@ -7,7 +7,7 @@ from torch import Tensor
 
 from normcore.functional._by_hand import in_place
 from normcore.functional._checks import check_floating
-from normcore.statistics import accumulation_dtype, centre, mean_square
+from normcore.statistics import accumulation_dtype, centre, dimensions, mean_over, mean_square
 
 
 def standardize(
@@ -51,7 +51,7 @@ def normalize_rms(
     """
     check_floating(input)
     x = input.to(accumulation_dtype(input.dtype))
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = dimensions(dim, input.dim())
     return scale_and_shift(standardize_rms(x, dims, eps), weight, None, input.dtype)
 
 
@@ -60,7 +60,7 @@ def normalize_with_statistics(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`standardize`, with the mean and the biased variance that it used (size 1 in `dim`)."""
     x = input.to(accumulation_dtype(input.dtype))
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = dimensions(dim, input.dim())
     # a compiler fuses the formula itself better than a function that it cannot see into
     standardize = _formula if torch.compiler.is_compiling() else _Standardize.apply
     x_hat, mean, var = standardize(x, dims, eps)
@@ -70,7 +70,7 @@ def normalize_with_statistics(
 def _formula(x: Tensor, dim: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """x̂, μ and σ²."""
     mean, centred = centre(x, dim)
-    var = centred.square().mean(dim, keepdim=True)
+    var = mean_over(centred.square(), dim)
     return centred * torch.rsqrt(var + eps), mean, var
 
 
@@ -113,11 +113,11 @@ class _Standardize(torch.autograd.Function):
     def jvp(ctx, tangent: Tensor, *_):
         x_hat, var = ctx.saved_tensors
         inv_std = torch.rsqrt(var + ctx.eps)
-        of_var = 2 * (x_hat * tangent).mean(ctx.dim, keepdim=True) / inv_std
+        of_var = 2 * mean_over(x_hat * tangent, ctx.dim) / inv_std
         # the Jacobian of x̂ is symmetric: forward and backward are one formula
         return (
             through_normalization(tangent, x_hat, inv_std, ctx.dim),
-            tangent.mean(ctx.dim, keepdim=True),
+            mean_over(tangent, ctx.dim),
             of_var,
         )
 
@@ -161,7 +161,7 @@ class _Centre(torch.autograd.Function):
         # ∂L/∂x = 2 g_var (x − μ)/m + g + (g_mean/m − mean_S(g))
         terms = [] if g_var is None else [centred * (g_var * (2 / ctx.m))]
         if g is not None:
-            terms += [g, -g.mean(ctx.dim, keepdim=True)]
+            terms += [g, -mean_over(g, ctx.dim)]
         if g_mean is not None:
             terms.append((g_mean / ctx.m).expand_as(centred))
         if not terms:
@@ -175,8 +175,8 @@ class _Centre(torch.autograd.Function):
     @staticmethod
     def jvp(ctx, tangent: Tensor, _):
         (centred,) = ctx.saved_tensors
-        mean = tangent.mean(ctx.dim, keepdim=True)
-        return tangent - mean, mean, 2 * (centred * tangent).mean(ctx.dim, keepdim=True)
+        mean = mean_over(tangent, ctx.dim)
+        return tangent - mean, mean, 2 * mean_over(centred * tangent, ctx.dim)
 
 
 def standardize_rms(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
@@ -206,7 +206,7 @@ class _StandardizeRMS(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g: Tensor | None, g_inv: Tensor | None):
         x_hat, inv_rms = ctx.saved_tensors
-        dx = None if g is None else inv_rms * (g - x_hat * (g * x_hat).mean(ctx.dim, keepdim=True))
+        dx = None if g is None else inv_rms * (g - x_hat * mean_over(g * x_hat, ctx.dim))
         if g_inv is not None:  # of a second derivative: d(1/ρ) = −(1/ρ²) x̂·dx / m
             m = max(x_hat.numel() // max(inv_rms.numel(), 1), 1)
             of_inv = -g_inv * inv_rms.square() * x_hat / m
@@ -216,7 +216,7 @@ class _StandardizeRMS(torch.autograd.Function):
     @staticmethod
     def jvp(ctx, tangent: Tensor, *_):
         x_hat, inv_rms = ctx.saved_tensors
-        along = (tangent * x_hat).mean(ctx.dim, keepdim=True)
+        along = mean_over(tangent * x_hat, ctx.dim)
         return inv_rms * (tangent - x_hat * along), -inv_rms.square() * along
 
 
@@ -229,8 +229,8 @@ def through_normalization(g: Tensor, x_hat: Tensor, inv_std: Tensor, dim: tuple[
     Source: Ioffe and Szegedy (2015), section 3, simplified.
     """
     product = g * x_hat
-    along_x_hat = product.mean(dim, keepdim=True)
-    along_one = g.mean(dim, keepdim=True)
+    along_x_hat = mean_over(product, dim)
+    along_one = mean_over(g, dim)
     if not in_place(g):
         return inv_std * (g - along_one - x_hat * along_x_hat)
     torch.mul(x_hat, along_x_hat, out=product)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from normcore.functional._checks import check_floating
+from normcore.functional._checks import check_floating, shape_of
 from normcore.functional.standardization import standardize
 from normcore.statistics import accumulation_dtype
 
@@ -43,9 +43,14 @@ def weight_standardization(
         eps: ε.
         scaled: divide by √m.
 
+    Raises:
+        RuntimeError: a weight of fewer than two dimensions: there is nothing to average over.
+
     Source: Qiao, Wang, Liu, Shen and Yuille (2019), equation 2; scaled: Brock, De and Smith (2021),
     equation 1.
     """
+    if weight.dim() < 2:
+        raise RuntimeError(f"weight_standardization: weight must be (out, in, *), but got {shape_of(weight)}")
     standardized = standardize(weight, tuple(range(1, weight.dim())), gain, eps=eps)
     return standardized * weight[0].numel() ** -0.5 if scaled else standardized
 
