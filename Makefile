@@ -2,7 +2,6 @@
 # make test    all tests
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGE := $(shell find normcore -name '*.py')
 
 # ipykernel warns of its TCP transport at every start of a kernel; the profile in .ipython silences it.
 export IPYTHONDIR := $(CURDIR)/.ipython
@@ -13,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: book test serve exercises notebooks audit public lint clean
 
-book: .venv/installed _build/package
+book: .venv/installed
 	$(BIN)/jupyter-book build -W -n --keep-going .
 
 test: .venv/installed
@@ -55,11 +54,4 @@ clean:
 	$(BIN)/pip install --quiet --editable ".[dev]" --constraint constraints.txt
 	mkdir -p .ipython/profile_default
 	echo "c.IPKernelApp.log_level = 40" > .ipython/profile_default/ipython_kernel_config.py
-	touch $@
-
-# Executed pages are cached by their own text: a change of the package must run them again,
-# and Sphinx must read them again: its own record of them goes too.
-_build/package: $(PACKAGE)
-	rm -rf _build
-	mkdir -p _build
 	touch $@

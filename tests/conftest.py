@@ -1,9 +1,11 @@
 import os
+import sys
 
 # One thread a worker, and a kernel that a test starts: tensors are small, and workers share the cores.
 # Several processes with several threads each wait for one another a hundred times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -11,3 +13,11 @@ from hypothesis import settings
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("course")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    """Each test compiles from nothing: what earlier ones compiled counts towards a limit of torch's."""
+    yield
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()

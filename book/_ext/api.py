@@ -20,13 +20,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def signature(name: str, thing: object) -> str:
     """`name(arguments)`, without annotations: the docstring says what they are."""
-    parameters = inspect.signature(thing).parameters.values()
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if p.name != "self"]
+    bare = []
+    for parameter in inspect.signature(thing).parameters.values():
+        if parameter.name == "self":
+            continue
+        if inspect.isfunction(parameter.default):  # its own repr is an address in memory
+            parameter = parameter.replace(default=_Named(parameter.default.__name__))
+        bare.append(parameter.replace(annotation=inspect.Parameter.empty))
     return f"{name}{inspect.Signature(bare)}"
+
+
+class _Named(str):
+    __repr__ = str.__str__
 
 
 def source_url(repository: str, branch: str, thing: object) -> str:
     """The lines of the repository where a thing is defined."""
+    thing = inspect.unwrap(thing)  # what a decorator returns lies in the decorator's file
     path = Path(inspect.getsourcefile(thing)).resolve().relative_to(ROOT).as_posix()
     return f"{repository}/blob/{branch}/{path}#L{inspect.getsourcelines(thing)[1]}"
 
