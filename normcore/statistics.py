@@ -69,8 +69,8 @@ def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
     Returns:
         mean (size 1 in `dim`) and centred (shape of input), in the accumulation dtype.
 
-    Source: Chan, Golub and LeVeque (1983), "Algorithms for Computing the Sample Variance", section 3
-    (the corrected two-pass algorithm).
+    Source: Chan, Golub and LeVeque (1983), "Algorithms for Computing the Sample Variance", equation
+    1.7 (the corrected two-pass algorithm).
     """
     x = input.to(accumulation_dtype(input.dtype))
     first = mean_over(x, dim)
@@ -238,7 +238,7 @@ def merge(
         count_a, count_b: m_a and m_b, at least 0, not both.
         mean_a, var_a, mean_b, var_b: of each set; broadcast.
 
-    Source: Chan, Golub and LeVeque (1983), section 2 (pairwise merging).
+    Source: Chan, Golub and LeVeque (1983), equations 1.5a and 1.5b.
     """
     count = count_a + count_b
     delta = mean_b - mean_a
@@ -256,7 +256,7 @@ def pooled(mean: Tensor, var: Tensor, dim: int | tuple[int, ...]) -> tuple[Tenso
         mean, var: of each of the k sets, which lie along `dim`.
         dim: the dimensions that become one set; kept, with size 1.
 
-    Source: Chan, Golub and LeVeque (1983), section 2, for k sets.
+    Source: Chan, Golub and LeVeque (1983), equations 1.5a and 1.5b, for k sets.
     """
     together, apart = centre(mean, dim)
     return together, mean_over(var + apart.square(), dim)

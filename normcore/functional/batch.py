@@ -208,7 +208,7 @@ def virtual_batch_norm(
         ValueError: reference_size that is not between 1 and the batch size.
         RuntimeError: a vector that is not (C,).
 
-    Source: Salimans et al. (2016), "Improved Techniques for Training GANs", section 3.4.
+    Source: Salimans et al. (2016), "Improved Techniques for Training GANs", section 3.5.
     """
     check_floating(input)
     check_channels("virtual_batch_norm", input.shape[1], input, None, None, weight, bias)

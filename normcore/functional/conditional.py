@@ -61,7 +61,7 @@ def conditional_batch_norm(
     Raises:
         ValueError: weight or bias that is not (N, C).
 
-    Source: Dumoulin, Shlens and Kudlur (2017), section 2.2; de Vries et al. (2017).
+    Source: Dumoulin, Shlens and Kudlur (2017), equation 5 (on instance norm); de Vries et al. (2017).
     """
     for name, given in {"weight": weight, "bias": bias}.items():
         if given.shape != input.shape[:2]:

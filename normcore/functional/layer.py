@@ -35,7 +35,7 @@ def layer_norm(
         ValueError: eps negative.
         NotImplementedError: input that is not floating point.
 
-    Source: Ba, Kiros and Hinton (2016), equations 3 and 4.
+    Source: Ba, Kiros and Hinton (2016), equation 3; with gain and bias equations 15 and 16.
     """
     check_floating(input)
     dim = check_normalized_shape("layer_norm", input, normalized_shape, weight, bias)
@@ -85,7 +85,7 @@ def partial_rms_norm(
     Raises:
         ValueError: fraction outside (0, 1].
 
-    Source: Zhang and Sennrich (2019), section 3.2 (pRMSNorm).
+    Source: Zhang and Sennrich (2019), section 5 (pRMSNorm).
     """
     check_floating(input)
     dim = check_normalized_shape("partial_rms_norm", input, normalized_shape, weight, None)

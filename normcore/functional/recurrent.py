@@ -84,7 +84,7 @@ def normalized_gru_cell(
         RuntimeError: shapes that do not fit together.
 
     Source: the cell of torch.nn.GRU, normalized as by Cooijmans et al. (2016); with layer norm Ba, Kiros
-    and Hinton (2016), equations 25 to 27.
+    and Hinton (2016), equations 26 to 28.
     """
     _check_cell("normalized_gru_cell", 3, input, h, weight_hh)
     x = norm_ih(input)

@@ -65,7 +65,7 @@ class VirtualBatchNorm(torch.nn.Module):
     Raises:
         ValueError: an input of fewer examples than reference_size.
 
-    Source: Salimans et al. (2016), "Improved Techniques for Training GANs", section 3.4.
+    Source: Salimans et al. (2016), "Improved Techniques for Training GANs", section 3.5.
     """
 
     def __init__(

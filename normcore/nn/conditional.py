@@ -66,7 +66,7 @@ class ConditionalBatchNorm(RunningNorm):
         num_classes: K.
         eps, momentum: as BatchNorm2d; momentum is a number.
 
-    Source: Dumoulin, Shlens and Kudlur (2017), section 2.2; de Vries et al. (2017).
+    Source: Dumoulin, Shlens and Kudlur (2017), equation 5 (on instance norm); de Vries et al. (2017).
     """
 
     def __init__(

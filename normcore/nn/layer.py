@@ -24,7 +24,7 @@ class LayerNorm(Module):
     Raises:
         RuntimeError: input that does not end in normalized_shape.
 
-    Source: Ba, Kiros and Hinton (2016), equations 3 and 4.
+    Source: Ba, Kiros and Hinton (2016), equation 3; with gain and bias equations 15 and 16.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class PartialRMSNorm(RMSNorm):
         normalized_shape, eps, elementwise_affine: as RMSNorm.
         fraction: above 0, at most 1.
 
-    Source: Zhang and Sennrich (2019), section 3.2 (pRMSNorm).
+    Source: Zhang and Sennrich (2019), section 5 (pRMSNorm).
     """
 
     def __init__(

@@ -288,7 +288,7 @@ class LayerNormGRU(_GRU):
     Args:
         input_size, hidden_size: of x_t and h_t.
 
-    Source: Ba, Kiros and Hinton (2016), equations 25 to 27.
+    Source: Ba, Kiros and Hinton (2016), equations 26 to 28.
     """
 
     def __init__(self, input_size: int, hidden_size: int, device=None, dtype=None) -> None:

@@ -16,7 +16,7 @@ def renorm_limits(step: Tensor) -> tuple[Tensor, Tensor]:
     Batch norm (1, 0) for 5,000 steps; then r_max rises evenly to 3 at step 40,000, and d_max to 5 at
     step 25,000.
 
-    Source: Ioffe (2017), section 4.1.
+    Source: Ioffe (2017), section 4.
     """
     start = 5_000
     r = ((step - start) / (40_000 - start)).clamp(0, 1)
