@@ -84,6 +84,9 @@ def audit(problem_set: ProblemSet, solutions: Mapping[str, str], seeds: int) -> 
 
 
 def _audit_mistakes(check: Check, seeds: int, result: CheckAudit) -> None:
+    hints = {mistake.name: mistake.hint for mistake in check.mistakes}
+    if len(hints) < len(check.mistakes):
+        result.problems.append("two mistakes have one name")
     for seed in range(seeds):
         judge = Judge(check, check.cases(seed, HIDDEN_CASES))
         verdict = judge.judge(_outputs(check, check.reference, judge))
@@ -93,7 +96,7 @@ def _audit_mistakes(check: Check, seeds: int, result: CheckAudit) -> None:
             verdict = judge.judge(_outputs(check, mistake.function, judge))
             if verdict.passed:
                 result.problems.append(f"seed {seed}: the mistake {mistake.name!r} passes")
-            elif verdict.mistakes != (mistake.name,):
+            elif {hints[name] for name in verdict.mistakes} != {mistake.hint}:
                 result.problems.append(f"seed {seed}: {mistake.name!r} is taken for {verdict.mistakes}")
 
 

@@ -36,10 +36,14 @@ class Case:
     dtype: str
     inputs: Inputs
 
-    def describe(self) -> str:
-        """Shapes and dtypes, never values."""
-        arrays = [f"{k} {v.dtype} {v.shape}" for k, v in self.inputs.items() if isinstance(v, np.ndarray)]
-        return f"case {self.number}: " + ", ".join(arrays)
+    def describe(self, values: bool = False) -> str:
+        """Shapes and dtypes of arrays; what is no array is shown only where `values` may be."""
+        shown = [
+            f"{k} {v.dtype} {v.shape}" if isinstance(v, np.ndarray) else f"{k} {_short(v)}"
+            for k, v in self.inputs.items()
+            if values or isinstance(v, np.ndarray)
+        ]
+        return f"case {self.number}: " + ", ".join(shown) if shown else f"case {self.number}"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Check:
             rounds them to its dtype.
         reference: what is right, in float64; called as the learner's function is.
         mistakes: what is known to go wrong.
+        shown: how it is run in words, for messages, where `run` looks at more than a learner needs to read.
+        optional: those outputs that may be empty: what a right answer need not have.
+        exact: those outputs that are whole numbers: no rounding excuses them.
         forbidden: names of torch operators ("aten::…") and of modules that would do the work for the
             learner.
         equivalent: mutants of the solution that compute the same thing, each with the reason why.
@@ -65,8 +72,16 @@ class Check:
     draw: Callable[[np.random.Generator, int], Inputs]
     reference: Callable
     mistakes: tuple[Mistake, ...]
+    shown: str = ""
+    optional: frozenset[str] = frozenset()
+    exact: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     equivalent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """How it is run, as messages show it."""
+        return (self.shown or self.run).strip().splitlines()
 
     def cases(self, seed: int, count: int) -> list[Case]:
         """`count` cases; the same for the same seed, whatever the other tasks draw."""
@@ -82,3 +97,12 @@ class Check:
 
 def _is_float_array(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (tuple, list)):
+        inner = ", ".join(_short(v) for v in value)
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
+    return repr(value)

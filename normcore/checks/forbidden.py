@@ -1,6 +1,6 @@
 """What a learner's solution may not call: the built-ins that would do the task."""
 
-__all__ = ["AUTOGRAD", "NORMALIZATIONS", "SCALERS"]
+__all__ = ["AUTOGRAD", "NORMALIZATIONS", "SCALERS", "spoken"]
 
 # Operators as torch dispatches them, whatever the layer or function that led there; this package; and of
 # torch's functions in Python those that have "_norm" in their name, some of them composed of other operators.
@@ -26,15 +26,16 @@ NORMALIZATIONS = frozenset(
         "torch.nn.functional:_norm",
         "torch._decomp:_norm",
         "torch._refs:_norm",
+        "torch.nn.utils.fusion:fuse",
     }
 )
 SCALERS = frozenset({"sklearn", "normcore"})
-# What runs a backward pass: `backward()` and `torch.autograd.grad`, torch.func's transforms, and the
-# operators by which autograd does the task's own gradient.
+# What differentiates: `backward()` and `torch.autograd.grad`, forward mode, torch.func's transforms (but not
+# vmap, which is no derivative), and the operators by which autograd does the task's own gradient.
 AUTOGRAD = frozenset(
     {
         "torch.autograd.graph",
-        "torch._functorch.apis",
+        "torch.autograd.forward_ad",
         "torch._functorch.eager_transforms",
         "aten::native_batch_norm_backward",
         "aten::batch_norm_backward",
@@ -46,3 +47,13 @@ AUTOGRAD = frozenset(
         "aten::_fused_rms_norm_backward",
     }
 )
+
+DIFFERENTIATES = "autograd (backward(), torch.autograd or torch.func)"
+
+
+def spoken(seen: set[str]) -> list[str]:
+    """What was called, in the names that a learner writes rather than those of the operators behind them."""
+    modules = {name for name in seen if "::" not in name}
+    differentiates = {name for name in modules if name.startswith(("torch.autograd", "torch._functorch"))}
+    named = sorted(modules - differentiates) + [DIFFERENTIATES] * bool(differentiates)
+    return named or sorted(seen)

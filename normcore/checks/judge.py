@@ -1,5 +1,6 @@
 """Compares outputs with the reference under tolerances that follow from the arithmetic; names mistakes."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from normcore.checks.check import Case, Check, Mistake
+from normcore.checks.patterns import describe, where
 from normcore.checks.runner import run
 
 __all__ = ["Judge", "Verdict"]
@@ -14,6 +16,8 @@ __all__ = ["Judge", "Verdict"]
 Outputs = Mapping[str, np.ndarray]
 
 PERTURBATIONS = 8
+# a mistake's tolerance only decides whether its hint is given
+MISTAKEN_PERTURBATIONS = 2
 SLACK = 16.0
 
 
@@ -54,11 +58,17 @@ class Judge:
     problem itself makes, however it is computed. An entry of a table that happens to be small, because
     larger terms cancelled in it, may be off as its column usually is: its error is at least the column's
     root mean square.
+
+    Args:
+        check, cases: what is judged.
+        visible: the learner may see these cases' plain inputs.
     """
 
-    def __init__(self, check: Check, cases: Sequence[Case]) -> None:
+    def __init__(self, check: Check, cases: Sequence[Case], visible: bool = False) -> None:
         self.check = check
         self.cases = cases
+        self.visible = visible
+        self._mistaken: dict[tuple[str, int], Expected | None] = {}
 
     def judge(self, outputs: Sequence[Outputs], diagnose: bool = True) -> Verdict:
         """The verdict on one set of outputs a case.
@@ -71,20 +81,24 @@ class Judge:
             (number, name): problem
             for number, (given, expected) in enumerate(zip(outputs, self.expected, strict=True))
             for name in self.check.outputs
-            if (problem := _difference(given[name], expected.values[name], expected.tolerance[name]))
+            if (problem := self._problem(name, given, expected))
         }
         failed_cases = sorted({number for number, _ in wrong})
         if not wrong:
             return Verdict(True, f"{self.check.name}: all {len(self.cases)} cases are right.")
         failed_outputs = [name for name in self.check.outputs if any(name == n for _, n in wrong)]
-        mistakes = self._diagnose(outputs, failed_outputs) if diagnose else []
-        first = failed_cases[0]
+        found = self._diagnose(outputs, failed_outputs) if diagnose else {}
+        mistakes = list({m.name: m for m in found.values()}.values())
+        right = [n for n in self.check.outputs if n not in failed_outputs and n not in self.check.optional]
+        first, are = failed_cases[0], "is" if len(failed_cases) == 1 else "are"
         lines = [
-            f"{self.check.name}: {len(failed_cases)} of {len(self.cases)} cases are wrong.",
-            f"  first in {self.cases[first].describe()}",
-            *(f"  run as   {line}" for line in self.check.run.strip().splitlines()),
+            f"{self.check.name}: {len(failed_cases)} of {len(self.cases)} cases {are} wrong.",
+            f"  first in {self.cases[first].describe(self.visible)}",
+            *(f"  run as   {line}" for line in self.check.lines),
             *(f"  {name}: {wrong[first, name]}" for name in failed_outputs if (first, name) in wrong),
+            *([f"  right: {', '.join(right)}"] if right else []),
             *(f"Hint: {m.hint}" for m in mistakes),
+            *(self._patterns(outputs, [n for n in failed_outputs if n not in found]) if diagnose else []),
         ]
         return Verdict(False, "\n".join(lines), tuple(m.name for m in mistakes))
 
@@ -93,29 +107,38 @@ class Judge:
         """The reference's outputs in float64, with their tolerances."""
         return [self._expect(self.check.reference, case) for case in self.cases]
 
-    @cached_property
-    def _mistaken(self) -> dict[str, list[Expected] | None]:
-        """Each mistake's outputs, with its own tolerances: it may amplify rounding."""
-        return {m.name: self._mistaken_outputs(m) for m in self.check.mistakes}
+    def _problem(self, name: str, given: Outputs, expected: Expected) -> str:
+        if name in self.check.optional and given[name].shape == (0,):
+            return ""
+        return _difference(given[name], expected.values[name], expected.tolerance[name])
 
-    def _mistaken_outputs(self, mistake: Mistake) -> list[Expected] | None:
-        """A mistake's outputs; None where it cannot be computed on these cases."""
-        try:
-            return [self._expect(mistake.function, case) for case in self.cases]
-        except (ArithmeticError, RuntimeError, ValueError, IndexError):
-            return None
+    def _of(self, mistake: Mistake, number: int) -> Expected | None:
+        """A mistake's outputs on one case, with its own tolerances: it may amplify rounding. None where it
+        cannot be computed.
+        """
+        key = mistake.name, number
+        if key not in self._mistaken:
+            try:
+                self._mistaken[key] = self._expect(
+                    mistake.function, self.cases[number], MISTAKEN_PERTURBATIONS
+                )
+            except (ArithmeticError, RuntimeError, ValueError, IndexError):
+                self._mistaken[key] = None
+        return self._mistaken[key]
 
     def _run(self, function: Callable, inputs: Mapping[str, object]) -> Outputs:
         exact = {k: _as_float64(v) for k, v in inputs.items()}
-        return run(self.check.run, self.check.name, function, exact, self.check.outputs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a mistake's are not the learner's
+            return run(self.check.run, self.check.name, function, exact, self.check.outputs)
 
-    def _expect(self, function: Callable, case: Case) -> Expected:
+    def _expect(self, function: Callable, case: Case, perturbations: int = PERTURBATIONS) -> Expected:
         values = self._run(function, case.inputs)
         u = max(np.finfo(case.dtype).eps, np.finfo(np.float32).eps) / 2
         n = max((v.size for v in case.inputs.values() if isinstance(v, np.ndarray)), default=1)
         rng = np.random.default_rng(case.number)
         squares = {name: np.zeros_like(y) for name, y in values.items() if y.dtype.kind == "f"}
-        for _ in range(PERTURBATIONS):
+        for _ in range(perturbations):
             moved = self._run(function, {k: _perturb(v, u, rng) for k, v in case.inputs.items()})
             for name, total in squares.items():
                 # infinities and shapes that depend on the values are compared exactly
@@ -124,35 +147,49 @@ class Judge:
                         change = moved[name] - values[name]
                     total += np.where(np.isfinite(change), change, 0.0) ** 2
         errors = {
-            name: u * np.abs(values[name]) + np.sqrt(total / PERTURBATIONS) for name, total in squares.items()
+            name: u * np.abs(values[name]) + np.sqrt(total / perturbations) for name, total in squares.items()
         }
-        tolerance = {name: SLACK * np.sqrt(n) * _by_column(error) for name, error in errors.items()}
+        tolerance = {
+            name: SLACK * np.sqrt(n) * _by_column(error)
+            for name, error in errors.items()
+            if name not in self.check.exact
+        }
         exact = {name: np.zeros(y.shape) for name, y in values.items()}
         return Expected(values, exact | tolerance)
 
-    def _diagnose(self, outputs: Sequence[Outputs], failed: list[str]) -> list[Mistake]:
-        """The one mistake whose every output was given; else, output by output, the mistakes that fit."""
-        whole = [m for m in self.check.mistakes if self._fits(m, outputs, list(self.check.outputs))]
-        if whole:
-            return whole[:1]
-        found = []
+    def _diagnose(self, outputs: Sequence[Outputs], failed: list[str]) -> dict[str, Mistake]:
+        """For each failed output the mistake that it is of.
+
+        The one mistake whose every output was given; else, output by output, a mistake that is wrong in
+        nothing that was given rightly: what its hint says must hold.
+        """
+        for mistake in self.check.mistakes:
+            if self._fits(mistake, outputs, self.check.outputs):
+                return dict.fromkeys(failed, mistake)
+        right = [name for name in self.check.outputs if name not in failed]
+        found = {}
         for name in failed:
-            fitting = [m for m in self.check.mistakes if self._fits(m, outputs, [name])]
-            found += [m for m in fitting[:1] if m not in found]
+            for mistake in self.check.mistakes:
+                if self._fits(mistake, outputs, [name, *right]):
+                    found[name] = mistake
+                    break
         return found
 
-    def _fits(self, mistake: Mistake, outputs: Sequence[Outputs], names: list[str]) -> bool:
-        mistaken = self._mistaken[mistake.name]
-        if mistaken is None:
-            return False
+    def _fits(self, mistake: Mistake, outputs: Sequence[Outputs], names: Sequence[str]) -> bool:
         differs = False
-        for given, wrong, right in zip(outputs, mistaken, self.expected, strict=True):
-            for name in names:
-                if _difference(given[name], wrong.values[name], wrong.tolerance[name]):
-                    return False
-                away = _difference(wrong.values[name], right.values[name], right.tolerance[name])
-                differs = differs or bool(away)
+        for number, (given, right) in enumerate(zip(outputs, self.expected, strict=True)):
+            mistaken = self._of(mistake, number)
+            if mistaken is None or any(self._problem(name, given, mistaken) for name in names):
+                return False
+            differs = differs or any(self._problem(name, mistaken.values, right) for name in names)
         return differs
+
+    def _patterns(self, outputs: Sequence[Outputs], names: list[str]) -> list[str]:
+        """What else can be said of outputs that are no known mistake's."""
+        values, tolerance = [e.values for e in self.expected], [e.tolerance for e in self.expected]
+        inputs = [case.inputs for case in self.cases]
+        said = {name: describe(name, outputs, values, tolerance, inputs) for name in names}
+        return [f"  {name}: {sentence}" for name, sentence in said.items() if sentence]
 
 
 def _by_column(error: np.ndarray) -> np.ndarray:
@@ -173,6 +210,8 @@ def _difference(given: np.ndarray, expected: np.ndarray, tolerance: np.ndarray) 
         return f"has shape {given.shape}, expected {expected.shape}"
     if given.dtype.kind == "b":
         count = int((given != expected).sum())
+        if given.ndim == 0:
+            return f"is {given}, but should be {expected}" if count else ""
         return f"{count} of {given.size} entries are wrong" if count else ""
     if not given.size:
         return ""
@@ -184,12 +223,14 @@ def _difference(given: np.ndarray, expected: np.ndarray, tolerance: np.ndarray) 
         return ""
     strange = given[bad][~np.isfinite(given[bad])]
     if strange.size:
-        return f"{strange.size} of {given.size} entries are {strange[0]}"
+        return f"{strange.size} of {given.size} entries are {strange[0]}{where(bad)}"
     worst = np.argmax(np.where(bad, error, 0.0))
-    return (
-        f"{int(bad.sum())} of {given.size} entries are off, the worst by {error.flat[worst]:.2g} "
-        f"where rounding allows {tolerance.flat[worst]:.1g}"
-    )
+    far, near = error.flat[worst], tolerance.flat[worst]
+    rounding = f" where rounding allows {near:.1g}" if near else ""
+    if given.ndim == 0:
+        return f"is off by {far:.2g}{rounding}"
+    are = "entry is" if bad.sum() == 1 else "entries are"
+    return f"{int(bad.sum())} of {given.size} {are} off{where(bad)}, the worst by {far:.2g}{rounding}"
 
 
 def _as_float64(value: object) -> object:

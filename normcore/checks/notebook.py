@@ -1,21 +1,23 @@
 """What a notebook calls: run the learner's function here, judge it here, say what came of it."""
 
 import contextlib
+import io
 import os
 import secrets
 import sys
-import traceback
-from types import FunctionType
+from collections.abc import Callable, Iterator
 
-from normcore.checks import runner
 from normcore.checks.catalogue import HIDDEN_CASES, VISIBLE_CASES, VISIBLE_SEED, ProblemSet
-from normcore.checks.check import Case, Check
+from normcore.checks.check import Check
+from normcore.checks.errors import explain
+from normcore.checks.forbidden import spoken
 from normcore.checks.judge import Judge, Outputs, Verdict
-from normcore.checks.runner import SOURCE_NAME, OutputError, Watch, run
+from normcore.checks.runner import Watch, run, tensors
 
 __all__ = ["SEED_VARIABLE", "CheckFailed", "HiddenCheck", "VisibleCheck", "attempt"]
 
 SEED_VARIABLE = "NORMCORE_SEED"
+LINES_PRINTED = 40
 
 
 class CheckFailed(AssertionError):
@@ -34,13 +36,30 @@ class VisibleCheck:
     def __init__(self, problem_set: ProblemSet) -> None:
         self.problem_set = problem_set
 
-    def __call__(self, function: FunctionType | type) -> None:
+    def __call__(self, function: Callable) -> None:
         """Check a function.
 
         Raises:
             CheckFailed: it is wrong, or there is no such task.
         """
-        _tell(self.problem_set, function, VISIBLE_SEED, VISIBLE_CASES)
+        check = _find(self.problem_set, function, sys._getframe(1).f_globals)
+        _tell(attempt(check, function, VISIBLE_SEED, VISIBLE_CASES, visible=True))
+
+    def case(self, function: Callable, number: int = 0) -> dict[str, object]:
+        """The inputs of one of the cases that `check` draws, by their names: to try a function on.
+
+        Args:
+            function: of the task.
+            number: of the case, as the message has it.
+
+        Raises:
+            CheckFailed: there is no such task.
+            ValueError: there is no such case.
+        """
+        check = _find(self.problem_set, function, sys._getframe(1).f_globals)
+        if number not in range(VISIBLE_CASES):
+            raise ValueError(f"number must be from 0 to {VISIBLE_CASES - 1}, but it is {number!r}")
+        return tensors(check.cases(VISIBLE_SEED, VISIBLE_CASES)[number].inputs)
 
 
 class HiddenCheck:
@@ -49,7 +68,7 @@ class HiddenCheck:
     def __init__(self, problem_set: ProblemSet) -> None:
         self.problem_set = problem_set
 
-    def __call__(self, function: FunctionType | type) -> None:
+    def __call__(self, function: Callable) -> None:
         """Check a function.
 
         Raises:
@@ -60,58 +79,95 @@ class HiddenCheck:
         if given and not given.isdecimal():
             raise ValueError(f"{SEED_VARIABLE} must be a whole number, 0 or more, but it is {given!r}")
         seed = int(given) if given else secrets.randbits(64)
-        _tell(self.problem_set, function, seed, HIDDEN_CASES)
+        check = _find(self.problem_set, function, sys._getframe(1).f_globals)
+        _tell(attempt(check, function, seed, HIDDEN_CASES))
 
 
-def _tell(problem_set: ProblemSet, function: FunctionType | type, seed: int, count: int) -> None:
-    verdict = attempt(_find(problem_set, function), function, seed, count)
+def _tell(verdict: Verdict) -> None:
     if not verdict.passed:
         raise CheckFailed(verdict.message)
     print("✓ " + verdict.message)
 
 
-def _find(problem_set: ProblemSet, function: FunctionType | type) -> Check:
-    name = getattr(function, "__name__", type(function).__name__)
-    if name not in problem_set.checks:
-        tasks = ", ".join(problem_set.checks)
-        raise CheckFailed(f"{problem_set.name} has no task named {name!r}. Its tasks are: {tasks}.")
-    return problem_set.checks[name]
+def _find(problem_set: ProblemSet, function: Callable, notebook: dict) -> Check:
+    """By the function's name; else by the name that the notebook has for it, as for a lambda or a partial."""
+    named = getattr(function, "__name__", "")
+    bound = [name for name in problem_set.checks if notebook.get(name) is function]
+    for name in (named, *bound):
+        if name in problem_set.checks:
+            return problem_set.checks[name]
+    tasks, what = ", ".join(problem_set.checks), named or type(function).__name__
+    raise CheckFailed(f"{problem_set.name} has no task named {what!r}. Its tasks are: {tasks}.")
 
 
 def attempt(
-    check: Check, function: FunctionType | type, seed: int, count: int, diagnose: bool = True
+    check: Check, function: Callable, seed: int, count: int, diagnose: bool = True, visible: bool = False
 ) -> Verdict:
-    """Run and judge in one process: the verdict on `function` for `count` cases of `seed`."""
+    """Run and judge in one process: the verdict on `function` for `count` cases of `seed`.
+
+    Args:
+        check, function: what is judged.
+        seed, count: the cases.
+        diagnose: say what kind of mistake was made.
+        visible: the learner may see these cases' plain inputs.
+    """
     cases = check.cases(seed, count)
     outputs: list[Outputs] = []
-    for case in cases:
-        watch = Watch(check.forbidden)
-        try:
-            # nbgrader gives 0 to a cell that wrote to stderr; a warning is no mistake
-            with contextlib.redirect_stderr(sys.stdout), watch:
-                outputs.append(run(check.run, check.name, function, case.inputs, check.outputs))
-        except Exception as error:
-            return Verdict(False, _explain_error(check, case, error))
-        if watch.seen:
-            # the names that a learner writes, rather than the operators behind them
-            called = " and ".join(sorted(s for s in watch.seen if "::" not in s) or sorted(watch.seen))
-            return Verdict(
-                False, f"{check.name}: it calls {called}, which does the task. Write out the formula instead."
-            )
-    return Judge(check, cases).judge(outputs, diagnose)
+    changed: set[str] = set()
+    with _few_lines():
+        for case in cases:
+            watch = Watch(check.forbidden)
+            try:
+                with watch:
+                    found = run(check.run, check.name, function, case.inputs, check.outputs, changed)
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                return Verdict(False, explain(check, case, error, visible))
+            outputs.append(found)
+            if watch.seen:
+                called = " and ".join(spoken(watch.seen))
+                return Verdict(
+                    False,
+                    f"{check.name}: it calls {called}, which does the task. Write out the formula instead.",
+                )
+    verdict = Judge(check, cases, visible).judge(outputs, diagnose)
+    lines = [verdict.message]
+    if visible and not verdict.passed:
+        number = next(n for n in range(count) if f"first in case {n}" in verdict.message)
+        lines.insert(1, f"  to try it yourself: check.case({check.name}, {number}) has the inputs below")
+    if changed:
+        lines.append(
+            f"Note: it changed {' and '.join(sorted(changed))} in place, which the caller may still need. "
+            "Work on a new tensor."
+        )
+    return Verdict(verdict.passed, "\n".join(lines), verdict.mistakes)
 
 
-def _explain_error(check: Check, case: Case, error: Exception) -> str:
-    """The learner's own lines that led to an error, without the course's or a library's."""
-    head = [f"  in {case.describe()}", *(f"  run as   {line}" for line in check.run.strip().splitlines())]
-    if isinstance(error, OutputError):
-        return "\n".join([f"{check.name}: {error}.", *head])
-    if isinstance(error, NotImplementedError) and not str(error):
-        return f"{check.name}: not written yet. Replace the line `raise NotImplementedError()`."
-    frames = traceback.extract_tb(error.__traceback__)
-    started = [i for i, frame in enumerate(frames) if frame.filename == SOURCE_NAME]
-    ours = (runner.__file__, "site-packages")
-    own = [f for f in frames[started[0] + 1 if started else 0 :] if not any(o in f.filename for o in ours)]
-    lines = [f"  line {f.lineno} of {f.name}: {f.line}" for f in own]
-    what = f"{type(error).__name__}: {error}"
-    return "\n".join([f"{check.name} raised an error.", *head, *lines, what])
+class _FewLines(io.TextIOBase):
+    """Passes on the first lines that are written, and counts the others."""
+
+    def __init__(self, to) -> None:
+        self.to, self.left, self.dropped = to, LINES_PRINTED, 0
+
+    def write(self, text: str) -> int:
+        shown = "".join(text.splitlines(keepends=True)[: self.left])
+        self.to.write(shown)
+        self.left -= shown.count("\n")
+        self.dropped += text.count("\n") - shown.count("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self.to.flush()
+
+
+@contextlib.contextmanager
+def _few_lines() -> Iterator[None]:
+    """What a function prints, cut; stderr too: nbgrader gives 0 to a cell that wrote there, but a warning is
+    no mistake.
+    """
+    out = _FewLines(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            yield
+    finally:
+        if out.dropped:
+            print(f"… and {out.dropped} more lines that your function printed")

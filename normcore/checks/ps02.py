@@ -1,38 +1,18 @@
 """PS02, The transform: the checks of its tasks."""
 
-from functools import partial
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from normcore import functional as F
 from normcore.checks.catalogue import ProblemSet
-from normcore.checks.check import Check, Inputs, Mistake
+from normcore.checks.check import Check, Inputs
+from normcore.checks.families import AVERAGES, BATCH, DETACHED, STATISTICS
 from normcore.checks.forbidden import NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
+from normcore.checks.slips import Slip, slips
 
-UNBIASED = (
-    "You divided by m − 1. A batch is normalized by its own second moment: divide by m "
-    "(in torch: correction=0)."
-)
-EPS_OUTSIDE = (
-    "You added eps to the standard deviation. It belongs under the root, next to the variance: √(σ² + ε)."
-)
-STD_PLUS_EPS = (
-    "Two things at once: x.std() divides by m − 1, and you added eps to the deviation. Batch norm divides by "
-    "√(σ² + ε), with the σ² that divides by m (in torch: correction=0)."
-)
-NO_ROOT = "You divided by the variance. Divide by its square root, √(σ² + ε)."
-NO_EPS = "You left eps out. It is added to the variance, under the root."
-WRONG_AXIS = (
-    "You averaged over the features of each example (dimension 1). Batch norm averages each feature over the "
-    "batch, dimension 0."
-)
-NOT_CENTRED = "You divided by the deviation but did not subtract the mean."
-NO_AFFINE = "You returned x̂. The last step is missing: multiply by gamma and add beta."
-SWAPPED = "You swapped gamma and beta: gamma multiplies, beta is added."
-SHIFTED_FIRST = "You added beta before you multiplied by gamma. The order is γ·x̂ + β."
+DX = frozenset({"dx"})
+AND_DX = "\ndx = the gradient that comes back to x, if one does"
 
 # --- normalize ----------------------------------------------------------------------------------------
 
@@ -46,57 +26,52 @@ def _draw_normalize(rng: np.random.Generator, number: int) -> Inputs:
     return {"x": x, "dim": tuple(int(d) for d in sorted(chosen)), "eps": rng.uniform(0.05, 0.5)}
 
 
-def _plain(
-    x: Tensor,
-    dim: int | tuple[int, ...] | None,
-    eps: float,
-    *,
-    correction: int = 0,
-    root: str = "inside",
-    centred: bool = True,
-) -> Tensor:
-    """Normalization with one thing wrong."""
-    mean = x.mean(dim, keepdim=True)
-    var = x.var(dim, correction=correction, keepdim=True)
-    scale = {
-        "inside": (var + eps).sqrt(),
-        "outside": var.sqrt() + eps,
-        "none": var + eps,
-        "no eps": var.sqrt(),
-    }[root]
-    return (x - mean if centred else x) / scale
-
-
-def _other_dims(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
-    return _plain(x, tuple(d for d in range(x.dim()) if d not in dim), eps)
+def _normalize(x, dim, eps):
+    mean, var = x.mean(dim, keepdim=True), x.var(dim, correction=0, keepdim=True)
+    return (x - mean) / (var + eps).sqrt()
 
 
 NORMALIZE = Check(
     name="normalize",
-    run="x_hat = normalize(x, dim, eps)",
-    outputs=("x_hat",),
+    run="x_hat, dx = with_gradient(lambda x: normalize(x, dim, eps), x)",
+    shown="x_hat = normalize(x, dim, eps)" + AND_DX,
+    outputs=("x_hat", "dx"),
+    optional=DX,
     draw=_draw_normalize,
     reference=lambda x, dim, eps: F.standardize(x, dim, eps=eps),
     forbidden=NORMALIZATIONS,
-    mistakes=(
-        Mistake("unbiased variance", UNBIASED, partial(_plain, correction=1)),
-        Mistake("eps outside the root", EPS_OUTSIDE, partial(_plain, root="outside")),
-        Mistake("deviation plus eps", STD_PLUS_EPS, partial(_plain, correction=1, root="outside")),
-        Mistake("divided by the variance", NO_ROOT, partial(_plain, root="none")),
-        Mistake("eps left out", NO_EPS, partial(_plain, root="no eps")),
-        Mistake("not centred", NOT_CENTRED, partial(_plain, centred=False)),
-        Mistake(
-            "other dimensions",
-            "You averaged over the dimensions that are not in dim. dim names those that are averaged over, "
-            "those that disappear from the mean.",
-            _other_dims,
+    mistakes=slips(
+        _normalize,
+        (
+            Slip(
+                "other dimensions",
+                "(dim, → (tuple(d for d in range(x.dim()) if d not in dim),",
+                "You averaged over the dimensions that are not in dim. dim names those that are averaged "
+                "over, those that disappear from the mean.",
+            ),
+            Slip(
+                "whole tensor",
+                "(dim, → (tuple(range(x.dim())),",
+                "You used one mean and variance for the whole tensor. Pass dim to mean and var, with "
+                "keepdim=True.",
+            ),
+            Slip(
+                "always dimension 0",
+                "(dim, → (0,",
+                "You averaged over dimension 0, whatever dim is. Pass dim to mean and var.",
+            ),
+            Slip(
+                "first of dim",
+                "(dim, → (dim[0],",
+                "You averaged over the first dimension of dim alone. mean and var take the whole tuple.",
+            ),
+            Slip(
+                "last dimension",
+                "(dim, → (-1,",
+                "You averaged over the last dimension, whatever dim is. Pass dim to mean and var.",
+            ),
         ),
-        Mistake(
-            "whole tensor",
-            "You used one mean and variance for the whole tensor. Pass dim to mean and var, with "
-            "keepdim=True.",
-            lambda x, dim, eps: _plain(x, tuple(range(x.dim())), eps),
-        ),
+        (*STATISTICS, *DETACHED),
     ),
 )
 
@@ -113,31 +88,22 @@ def _draw_batch_norm(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-def _affine(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, dim: int = 0, **wrong) -> Tensor:
-    return gamma * _plain(x, dim, eps, **wrong) + beta
+def _batch_norm(x, gamma, beta, eps):
+    mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
+    x_hat = (x - mean) / (var + eps).sqrt()
+    return gamma * x_hat + beta
 
 
 BATCH_NORM = Check(
     name="batch_norm",
-    run="y = batch_norm(x, gamma, beta, eps)",
-    outputs=("y",),
+    run="y, dx = with_gradient(lambda x: batch_norm(x, gamma, beta, eps), x)",
+    shown="y = batch_norm(x, gamma, beta, eps)" + AND_DX,
+    outputs=("y", "dx"),
+    optional=DX,
     draw=_draw_batch_norm,
     reference=lambda x, gamma, beta, eps: F.batch_norm(x, None, None, gamma, beta, training=True, eps=eps),
     forbidden=NORMALIZATIONS,
-    mistakes=(
-        Mistake("unbiased variance", UNBIASED, partial(_affine, correction=1)),
-        Mistake("eps outside the root", EPS_OUTSIDE, partial(_affine, root="outside")),
-        Mistake("deviation plus eps", STD_PLUS_EPS, partial(_affine, correction=1, root="outside")),
-        Mistake("divided by the variance", NO_ROOT, partial(_affine, root="none")),
-        Mistake("eps left out", NO_EPS, partial(_affine, root="no eps")),
-        Mistake("not centred", NOT_CENTRED, partial(_affine, centred=False)),
-        Mistake("wrong axis", WRONG_AXIS, partial(_affine, dim=1)),
-        Mistake("no affine step", NO_AFFINE, lambda x, gamma, beta, eps: _plain(x, 0, eps)),
-        Mistake("gamma and beta swapped", SWAPPED, lambda x, gamma, beta, eps: _affine(x, beta, gamma, eps)),
-        Mistake(
-            "shifted first", SHIFTED_FIRST, lambda x, gamma, beta, eps: gamma * (_plain(x, 0, eps) + beta)
-        ),
-    ),
+    mistakes=slips(_batch_norm, shared=BATCH),
 )
 
 # --- batch_norm_train ---------------------------------------------------------------------------------
@@ -154,37 +120,13 @@ def _draw_train(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-def _train(
-    x: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    momentum: float,
-    eps: float,
-    *,
-    stored_correction: int = 1,
-    stored_std: bool = False,
-    reverse: bool = False,
-    affine: bool = True,
-    swap: bool = False,
-    use_running: bool = False,
-    **wrong,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch norm in training with one thing wrong."""
-    dim = wrong.pop("dim", 0)
-    y = _plain(x, dim, eps, **wrong)
-    if swap:
-        gamma, beta = beta, gamma
-    mean, var = x.mean(0), x.var(0, correction=stored_correction)
-    if stored_std:
-        var = var.sqrt()
-    new = 1 - momentum if reverse else momentum
-    running_mean = (1 - new) * running_mean + new * mean
-    running_var = (1 - new) * running_var + new * var
-    if use_running:
-        y = (x - running_mean) / (running_var + eps).sqrt()
-    return (gamma * y + beta if affine else y), running_mean, running_var
+def _train(x, gamma, beta, running_mean, running_var, momentum, eps):
+    mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
+    x_hat = (x - mean) / (var + eps).sqrt()
+    y = gamma * x_hat + beta
+    new_mean = (1 - momentum) * running_mean + momentum * mean.squeeze(0)
+    new_var = (1 - momentum) * running_var + momentum * x.var(0)
+    return y, new_mean, new_var
 
 
 def _train_reference(x, gamma, beta, running_mean, running_var, momentum, eps):
@@ -195,8 +137,15 @@ def _train_reference(x, gamma, beta, running_mean, running_var, momentum, eps):
 
 BATCH_NORM_TRAIN = Check(
     name="batch_norm_train",
-    run="y, new_mean, new_var = batch_norm_train(x, gamma, beta, running_mean, running_var, momentum, eps)",
-    outputs=("y", "new_mean", "new_var"),
+    run="""
+(y, new_mean, new_var), dx = with_gradient(
+    lambda x: batch_norm_train(x, gamma, beta, running_mean, running_var, momentum, eps), x
+)
+""",
+    shown="y, new_mean, new_var = batch_norm_train("
+    "x, gamma, beta, running_mean, running_var, momentum, eps)" + AND_DX,
+    outputs=("y", "new_mean", "new_var", "dx"),
+    optional=DX,
     draw=_draw_train,
     reference=_train_reference,
     forbidden=NORMALIZATIONS,
@@ -204,37 +153,23 @@ BATCH_NORM_TRAIN = Check(
         "new_var = (1 - momentum) * running_var + momentum * x.var(0, correction=1) → "
         "new_var = (1 - momentum) * running_var + momentum * x.var(0)": "torch's default is correction=1",
     },
-    mistakes=(
-        Mistake("unbiased variance", UNBIASED, partial(_train, correction=1)),
-        Mistake("eps outside the root", EPS_OUTSIDE, partial(_train, root="outside")),
-        Mistake("deviation plus eps", STD_PLUS_EPS, partial(_train, correction=1, root="outside")),
-        Mistake("wrong axis", WRONG_AXIS, partial(_train, dim=1)),
-        Mistake("no affine step", NO_AFFINE, partial(_train, affine=False)),
-        Mistake("gamma and beta swapped", SWAPPED, partial(_train, swap=True)),
-        Mistake(
-            "standard deviation in the running average",
-            "You averaged the standard deviation into running_var. It is an average of variances; the "
-            "root is taken when it is used.",
-            partial(_train, stored_std=True),
+    mistakes=slips(
+        _train,
+        (
+            Slip(
+                "normalized by the new averages",
+                "return y, → return gamma * (x - new_mean) / (new_var + eps).sqrt() + beta,",
+                "You normalized by the running averages. In training a batch is normalized by its own "
+                "statistics; the averages are for evaluation.",
+            ),
+            Slip(
+                "normalized by the old averages",
+                "return y, → return gamma * (x - running_mean) / (running_var + eps).sqrt() + beta,",
+                "You normalized by the running averages. In training a batch is normalized by its own "
+                "statistics; the averages are for evaluation.",
+            ),
         ),
-        Mistake(
-            "biased running variance",
-            "You stored the variance that divides by m. The running variance estimates that of the data, so "
-            "it stores m/(m−1) times it (in torch: correction=1).",
-            partial(_train, stored_correction=0),
-        ),
-        Mistake(
-            "momentum reversed",
-            "You used momentum as the weight of the old value. In PyTorch's convention it is the weight of "
-            "the new one: (1 − momentum)·old + momentum·batch.",
-            partial(_train, reverse=True),
-        ),
-        Mistake(
-            "normalized by the running averages",
-            "You normalized by the running averages. In training a batch is normalized by its own "
-            "statistics; the averages are for evaluation.",
-            partial(_train, use_running=True),
-        ),
+        (*AVERAGES, *BATCH),
     ),
 )
 
@@ -246,8 +181,9 @@ def _draw_identity(rng: np.random.Generator, number: int) -> Inputs:
     return {"x": inputs["x"], "eps": inputs["eps"]}
 
 
-def _identity(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    return (x.var(0, correction=0) + eps).sqrt(), x.mean(0)
+def _identity(x, eps):
+    mean, var = x.mean(0), x.var(0, correction=0)
+    return (var + eps).sqrt(), mean
 
 
 IDENTITY_PARAMETERS = Check(
@@ -257,38 +193,69 @@ IDENTITY_PARAMETERS = Check(
     draw=_draw_identity,
     reference=_identity,
     forbidden=NORMALIZATIONS,
-    mistakes=(
-        Mistake(
-            "eps forgotten",
-            "Your gamma is σ. Batch norm divides by √(σ² + ε), so that is what gamma must undo.",
-            lambda x, eps: (x.std(0, correction=0), x.mean(0)),
-        ),
-        Mistake(
-            "unbiased deviation",
-            "Your gamma is x.std(), which divides by m − 1 and leaves out eps. Batch norm divides by "
-            "√(σ² + ε), with the σ² that divides by m, so that is what gamma must undo.",
-            lambda x, eps: (x.std(0), x.mean(0)),
-        ),
-        Mistake("unbiased variance", UNBIASED, lambda x, eps: ((x.var(0) + eps).sqrt(), x.mean(0))),
-        Mistake(
-            "variance",
-            "Your gamma is σ² + ε. Batch norm divides by its root.",
-            lambda x, eps: (x.var(0, correction=0) + eps, x.mean(0)),
-        ),
-        Mistake(
-            "inverse",
-            "Your gamma divides once more. It must undo the division: gamma = √(σ² + ε).",
-            lambda x, eps: (1 / _identity(x, eps)[0], x.mean(0)),
-        ),
-        Mistake(
-            "sign of beta",
-            "Your beta is −μ. Batch norm has already subtracted μ, so beta must add it back.",
-            lambda x, eps: (_identity(x, eps)[0], -x.mean(0)),
-        ),
-        Mistake(
-            "beta scaled",
-            "You divided beta by √(σ² + ε). beta is added after gamma has multiplied, so it is μ itself.",
-            lambda x, eps: (_identity(x, eps)[0], x.mean(0) / _identity(x, eps)[0]),
+    mistakes=slips(
+        _identity,
+        (
+            Slip(
+                "eps forgotten",
+                "(var + eps).sqrt() → var.sqrt()",
+                "Your gamma is σ. Batch norm divides by √(σ² + ε), so that is what gamma must undo.",
+            ),
+            Slip(
+                "unbiased deviation",
+                "correction=0 → correction=1; (var + eps).sqrt() → var.sqrt()",
+                "Your gamma is x.std(), which divides by m − 1 and leaves out eps. Batch norm divides by "
+                "√(σ² + ε), with the σ² that divides by m, so that is what gamma must undo.",
+            ),
+            STATISTICS[0],
+            Slip(
+                "eps outside the root",
+                "(var + eps).sqrt() → (var.sqrt() + eps)",
+                "Your gamma is σ + ε. Batch norm divides by √(σ² + ε), so that is what gamma must undo.",
+            ),
+            Slip(
+                "variance",
+                "(var + eps).sqrt() → (var + eps)",
+                "Your gamma is σ² + ε. Batch norm divides by its root.",
+            ),
+            Slip(
+                "inverse",
+                "(var + eps).sqrt() → (var + eps).rsqrt()",
+                "Your gamma divides once more. It must undo the division: gamma = √(σ² + ε).",
+            ),
+            Slip(
+                "sign of beta",
+                ", mean\n → , -mean\n",
+                "Your beta is −μ. Batch norm has already subtracted μ, so beta must add it back.",
+            ),
+            Slip(
+                "beta scaled",
+                ", mean\n → , mean / (var + eps).sqrt()\n",
+                "You divided beta by √(σ² + ε). beta is added after gamma has multiplied, so it is μ itself.",
+            ),
+            Slip(
+                "beta of the inverse",
+                ", mean\n → , -mean / (var + eps).sqrt()\n",
+                "Your beta is −μ/√(σ² + ε), the shift by which batch norm itself centres. It must undo that: "
+                "beta = μ.",
+            ),
+            Slip(
+                "initial values",
+                "return (var + eps).sqrt(), mean → return torch.ones_like(var), torch.zeros_like(mean)",
+                "With gamma = 1 and beta = 0 batch norm returns x̂. To get x back, gamma must undo the "
+                "division and beta the subtraction.",
+            ),
+            Slip(
+                "swapped",
+                "return (var + eps).sqrt(), mean → return mean, (var + eps).sqrt()",
+                "You returned gamma and beta in each other's place.",
+            ),
+            Slip(
+                "wrong axis",
+                "x.mean(0) → x.mean(1); x.var(0, → x.var(1,",
+                "You averaged over the features of each example (dimension 1). Batch norm averages each "
+                "feature over the batch, dimension 0.",
+            ),
         ),
     ),
 )
@@ -308,57 +275,69 @@ def _draw_layer(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-def _layer(x, weight, gamma, beta, eps):
-    return torch.relu(_affine(x @ weight.mT, gamma, beta, eps))
+def _hidden_layer(x, weight, gamma, beta, eps):
+    x = x @ weight.mT
+    mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
+    x_hat = (x - mean) / (var + eps).sqrt()
+    y = gamma * x_hat + beta
+    return torch.relu(y)
 
 
 HIDDEN_LAYER = Check(
     name="hidden_layer",
-    run="h = hidden_layer(x, weight, gamma, beta, eps)",
-    outputs=("h",),
+    run="h, dx = with_gradient(lambda x: hidden_layer(x, weight, gamma, beta, eps), x)",
+    shown="h = hidden_layer(x, weight, gamma, beta, eps)" + AND_DX,
+    outputs=("h", "dx"),
+    optional=DX,
     draw=_draw_layer,
-    reference=_layer,
+    reference=_hidden_layer,
     forbidden=NORMALIZATIONS,
-    mistakes=(
-        Mistake(
-            "after the activation",
-            "You normalized after the ReLU. Here batch norm stands between the linear map and the ReLU.",
-            lambda x, weight, gamma, beta, eps: _affine(torch.relu(x @ weight.mT), gamma, beta, eps),
-        ),
-        Mistake(
-            "before the linear map",
-            "You normalized the input of the linear map. Normalize its output.",
-            lambda x, weight, gamma, beta, eps: torch.relu(_affine(x, gamma, beta, eps) @ weight.mT),
-        ),
-        Mistake(
-            "no activation",
-            "You returned the output of batch norm. Apply the ReLU to it.",
-            lambda x, weight, gamma, beta, eps: _affine(x @ weight.mT, gamma, beta, eps),
-        ),
-        Mistake(
-            "weight not transposed",
-            "You computed x @ weight. weight is (out, in), as in torch.nn.Linear: use x @ weight.T.",
-            lambda x, weight, gamma, beta, eps: torch.relu(_affine(x @ weight, gamma, beta, eps)),
-        ),
-        Mistake(
-            "no affine step",
-            NO_AFFINE,
-            lambda x, weight, gamma, beta, eps: torch.relu(_plain(x @ weight.mT, 0, eps)),
-        ),
-        Mistake(
-            "unbiased variance",
-            UNBIASED,
-            lambda x, weight, gamma, beta, eps: torch.relu(
-                _affine(x @ weight.mT, gamma, beta, eps, correction=1)
+    mistakes=slips(
+        _hidden_layer,
+        (
+            Slip(
+                "after the activation",
+                "x @ weight.mT → torch.relu(x @ weight.mT); torch.relu(y) → y",
+                "You normalized after the ReLU. Here batch norm stands between the linear map and the ReLU.",
+            ),
+            Slip(
+                "before the linear map",
+                "x = x @ weight.mT → x = x; torch.relu(y) → torch.relu(y @ weight.mT)",
+                "You normalized the input of the linear map. Normalize its output.",
+            ),
+            Slip(
+                "no activation",
+                "torch.relu(y) → y",
+                "You returned the output of batch norm. Apply the ReLU to it.",
+            ),
+            Slip(
+                "weight not transposed",
+                "weight.mT → weight",
+                "You computed x @ weight. weight is (out, in), as in torch.nn.Linear: use x @ weight.T.",
+            ),
+            Slip(
+                "no batch norm",
+                "torch.relu(y) → torch.relu(x)",
+                "You left batch norm out: it stands between the linear map and the ReLU.",
+            ),
+            Slip(
+                "no linear map",
+                "x = x @ weight.mT → x = x",
+                "You left the linear map out: batch norm is applied to x @ weight.T.",
+            ),
+            Slip(
+                "ReLU before the affine step",
+                "x_hat = (x - mean) / (var + eps).sqrt() → x_hat = torch.relu((x - mean) / (var + "
+                "eps).sqrt()); torch.relu(y) → y",
+                "You applied the ReLU to x̂. It comes last, after gamma and beta.",
+            ),
+            Slip(
+                "twice",
+                "x = x @ weight.mT → x = torch.relu(x @ weight.mT)",
+                "You applied a ReLU before batch norm, too. There is one, at the end.",
             ),
         ),
-        Mistake(
-            "eps outside the root",
-            EPS_OUTSIDE,
-            lambda x, weight, gamma, beta, eps: torch.relu(
-                _affine(x @ weight.mT, gamma, beta, eps, root="outside")
-            ),
-        ),
+        BATCH,
     ),
 )
 

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs, Mistake
+from normcore.checks.families import AVERAGES, AXES, BATCH
 from normcore.checks.forbidden import NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
+from normcore.checks.slips import Slip, slips
 
 # --- BatchNorm ----------------------------------------------------------------------------------------
 
@@ -24,7 +26,7 @@ def _draw_layer(rng: np.random.Generator, number: int) -> Inputs:
     return {
         "x1": batch(int(rng.integers(3, 9))),
         "x2": batch(int(rng.integers(3, 9))),
-        "x3": batch(int(rng.integers(2, 5))),
+        "x3": batch(int(rng.integers(1, 5)) if number % 3 else 1),  # evaluation needs no batch
         "gamma": rng.uniform(0.5, 2, features) * rng.choice([-1, 1], features),
         "beta": rng.normal(size=features),
         "eps": rng.uniform(0.05, 0.5),
@@ -32,86 +34,81 @@ def _draw_layer(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-class _Layer(torch.nn.Module):
-    """Batch norm with one thing wrong."""
-
-    def __init__(
-        self,
-        features: int,
-        eps: float,
-        momentum: float,
-        *,
-        correction: int = 0,
-        stored_correction: int = 1,
-        stored_std: bool = False,
-        reverse: bool = False,
-        keeps_graph: bool = False,
-        kept_as: str = "buffer",
-        moves_in_eval: bool = False,
-        uses: str = "right",
-        first_var: float = 1.0,
-        outside: bool = False,
-        affine: bool = True,
-    ) -> None:
+class _BatchNorm(torch.nn.Module):
+    def __init__(self, features, eps, momentum):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(features))
         self.bias = torch.nn.Parameter(torch.zeros(features))
-        start = {"running_mean": torch.zeros(features), "running_var": torch.full((features,), first_var)}
-        for name, value in start.items():
-            if kept_as == "buffer":
-                self.register_buffer(name, value)
-            else:
-                setattr(self, name, torch.nn.Parameter(value) if kept_as == "parameter" else value)
-        self.eps, self.momentum = eps, 1 - momentum if reverse else momentum
-        self.correction, self.stored_correction, self.stored_std = correction, stored_correction, stored_std
-        self.keeps_graph, self.moves_in_eval, self.uses = keeps_graph, moves_in_eval, uses
-        self.outside, self.affine = outside, affine
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+        self.eps, self.momentum = eps, momentum
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training or self.moves_in_eval:
-            with torch.set_grad_enabled(self.keeps_graph):
-                mean, var = x.mean(0), x.var(0, correction=self.stored_correction)
-                for name, new in (
-                    ("running_mean", mean),
-                    ("running_var", var.sqrt() if self.stored_std else var),
-                ):
-                    moved = (1 - self.momentum) * getattr(self, name) + self.momentum * new
-                    if self.keeps_graph:
-                        setattr(self, name, moved)
-                    else:
-                        getattr(self, name).data = moved
-        of_batch = {"right": self.training, "batch": True, "running": False}[self.uses]
-        mean = x.mean(0) if of_batch else self.running_mean
-        var = x.var(0, correction=self.correction) if of_batch else self.running_var
-        y = (x - mean) / (var.sqrt() + self.eps if self.outside else torch.sqrt(var + self.eps))
-        return y * self.weight + self.bias if self.affine else y
+    def forward(self, x):
+        gamma, beta, eps, momentum = self.weight, self.bias, self.eps, self.momentum
+        if self.training:
+            mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
+            with torch.no_grad():
+                running_mean, running_var = self.running_mean, self.running_var
+                new_mean = (1 - momentum) * running_mean + momentum * mean.squeeze(0)
+                new_var = (1 - momentum) * running_var + momentum * x.var(0)
+                self.running_mean.data, self.running_var.data = new_mean, new_var
+        else:
+            mean, var = self.running_mean, self.running_var
+        x_hat = (x - mean) / (var + eps).sqrt()
+        return gamma * x_hat + beta
 
 
+BUFFER = "Use self.register_buffer(name, tensor)."
+PARAMETERS = (
+    "weight and bias are learned, so they must be parameters: torch.nn.Parameter(tensor). A plain tensor is "
+    "seen neither by an optimizer nor by state_dict()."
+)
+BY_AVERAGES = "In training you normalized by the running averages. Use the batch's statistics there."
 LAYER = Check(
     name="BatchNorm",
     run="""
 layer = BatchNorm(len(gamma), eps, momentum).to(gamma.dtype)
-first_weight, first_bias = layer.weight, layer.bias
-layer.weight, layer.bias = torch.nn.Parameter(gamma), torch.nn.Parameter(beta)
-y1, y2 = layer(x1.clone().requires_grad_()), layer(x2)
+learned = {name for name, p in layer.named_parameters() if p.requires_grad}
+weight_is_learned, bias_is_learned = "weight" in learned, "bias" in learned
+nothing_else_is_learned = learned <= {"weight", "bias"}
+averages_are_buffers = {"running_mean", "running_var"} <= {name for name, _ in layer.named_buffers()}
+averages_are_saved = {"running_mean", "running_var"} <= set(layer.state_dict())
+first_weight, first_bias = layer.weight.clone(), layer.bias.clone()
+with torch.no_grad():
+    layer.weight.copy_(gamma), layer.bias.copy_(beta)
+    x1.requires_grad_(), x2.requires_grad_(), x3.requires_grad_()
+train_1 = layer(x1)
+dx, dweight, dbias = gradients(train_1, (x1, layer.weight, layer.bias))
+train_2 = layer(x2)
+averages_keep_graph = layer.running_mean.requires_grad or layer.running_var.requires_grad
 layer.eval()
-y3 = layer(x3)
+evaluation = layer(x3)
+(dx_evaluation,) = gradients(evaluation, (x3,))
 running_mean, running_var = layer.running_mean, layer.running_var
-keeps_graph = running_mean.grad_fn is not None or running_var.grad_fn is not None
-learned = len([p for p in layer.parameters() if p.requires_grad])
-saved = {"weight", "bias", "running_mean", "running_var"} <= set(layer.state_dict())
+""",
+    shown="""
+layer = BatchNorm(features, eps, momentum), with weight = gamma and bias = beta
+train_1 = layer(x1); dx, dweight, dbias = the gradients to x1, weight and bias
+train_2 = layer(x2); layer.eval(); evaluation = layer(x3); dx_evaluation = the gradient to x3
 """,
     outputs=(
+        "weight_is_learned",
+        "bias_is_learned",
+        "nothing_else_is_learned",
+        "averages_are_buffers",
+        "averages_are_saved",
         "first_weight",
         "first_bias",
-        "y1",
-        "y2",
-        "y3",
+        "train_1",
+        "train_2",
+        "evaluation",
         "running_mean",
         "running_var",
-        "keeps_graph",
-        "learned",
-        "saved",
+        "dx",
+        "dweight",
+        "dbias",
+        "dx_evaluation",
+        "averages_keep_graph",
     ),
     draw=_draw_layer,
     reference=lambda features, eps, momentum: torch.nn.BatchNorm1d(features, eps, momentum),
@@ -120,87 +117,166 @@ saved = {"weight", "bias", "running_mean", "running_var"} <= set(layer.state_dic
         "self.running_var.mul_(1 - a).add_(a * x.var(0, correction=1)) → "
         "self.running_var.mul_(1 - a).add_(a * x.var(0))": "torch's default is correction=1",
     },
-    mistakes=(
-        Mistake(
-            "unbiased variance",
-            "You normalized the batch by the variance that divides by m − 1. The batch is normalized by σ², "
-            "which divides by m; m − 1 is for the running variance.",
-            partial(_Layer, correction=1),
+    mistakes=slips(
+        _BatchNorm,
+        (
+            Slip(
+                "both variances swapped",
+                "correction=0 → correction=1; x.var(0) → x.var(0, correction=0)",
+                "You have the two variances the wrong way round: the batch is normalized by the one that "
+                "divides by m, and the one that divides by m − 1 is stored.",
+            ),
+            Slip(
+                "graph kept",
+                "with torch.no_grad(): → if True:; "
+                "self.running_mean.data, self.running_var.data = → self.running_mean, self.running_var =",
+                "Your running averages keep the graph of every batch: memory grows with each step. Update "
+                "them under torch.no_grad(), or from detached statistics.",
+            ),
+            Slip(
+                "last batch's graph kept",
+                "with torch.no_grad(): → if True:; "
+                "= self.running_mean, self.running_var\n → "
+                "= self.running_mean.detach(), self.running_var.detach()\n; "
+                "self.running_mean.data, self.running_var.data = → self.running_mean, self.running_var =",
+                "Your running averages keep the graph of every batch: memory grows with each step. Update "
+                "them under torch.no_grad(), or from detached statistics.",
+            ),
+            Slip(
+                "averages are parameters",
+                'self.register_buffer("running_mean", torch.zeros(features)) → '
+                "self.running_mean = torch.nn.Parameter(torch.zeros(features)); "
+                'self.register_buffer("running_var", torch.ones(features)) → '
+                "self.running_var = torch.nn.Parameter(torch.ones(features))",
+                f"Your running averages are parameters, so an optimizer would move them. {BUFFER}",
+            ),
+            Slip(
+                "averages are parameters without gradient",
+                'self.register_buffer("running_mean", torch.zeros(features)) → '
+                "self.running_mean = torch.nn.Parameter(torch.zeros(features), requires_grad=False); "
+                'self.register_buffer("running_var", torch.ones(features)) → '
+                "self.running_var = torch.nn.Parameter(torch.ones(features), requires_grad=False)",
+                "Your running averages are parameters, though without a gradient: they count as the model's "
+                f"parameters, and weight decay or a new requires_grad_() would move them. {BUFFER}",
+            ),
+            Slip(
+                "averages are not saved",
+                'self.register_buffer("running_mean", torch.zeros(features)) → '
+                "self.running_mean = torch.zeros(features); "
+                'self.register_buffer("running_var", torch.ones(features)) → '
+                "self.running_var = torch.ones(features)",
+                "Your running averages are plain attributes: they are missing from state_dict(), so a saved "
+                f"model loses them. {BUFFER}",
+            ),
+            Slip("weight and bias are no parameters", "torch.nn.Parameter → torch.Tensor.clone", PARAMETERS),
+            Slip(
+                "no graph",
+                "    def forward → \n    @torch.no_grad()\n    def forward",
+                "No gradient comes out of your layer: nothing before it can learn. torch.no_grad() belongs "
+                "around the update of the averages alone.",
+            ),
+            Slip(
+                "input detached",
+                "if self.training:\n → x = x.detach()\n        if self.training:\n",
+                "You cut x off from the graph (.data, detach()): no gradient reaches what lies before the "
+                "layer.",
+            ),
+            Slip(
+                "weight and bias detached",
+                "= self.weight, self.bias, → = self.weight.detach(), self.bias.detach(),",
+                "You cut weight and bias off from the graph (.data, detach()): they would never learn.",
+            ),
+            Slip(
+                "averages move in evaluation",
+                "if self.training:\n            mean, var = x.mean(0, keepdim=True), "
+                "x.var(0, correction=0, keepdim=True)\n → "
+                "if True:\n            mean, var = x.mean(0, keepdim=True), "
+                "x.var(0, correction=0, keepdim=True)\n; "
+                "        else:\n → \n        if not self.training:\n",
+                "Your running averages move in evaluation, too. Update them only if self.training.",
+            ),
+            Slip(
+                "training in evaluation",
+                "if self.training: → if True:",
+                "Your layer does the same in evaluation as in training. If self.training is False, "
+                "normalize by the running averages, and leave them as they are.",
+            ),
+            Slip(
+                "batch in evaluation",
+                "mean, var = self.running_mean, self.running_var → "
+                "mean, var = x.mean(0), x.var(0, correction=0)",
+                "In evaluation you normalized by the batch's statistics. Use the running averages there.",
+            ),
+            Slip(
+                "running mean alone in evaluation",
+                "mean, var = self.running_mean, self.running_var → "
+                "mean, var = self.running_mean, x.var(0, correction=0)",
+                "In evaluation you used the running mean, but the batch's variance. Use running_var there.",
+            ),
+            Slip(
+                "running variance alone in evaluation",
+                "mean, var = self.running_mean, self.running_var → mean, var = x.mean(0), self.running_var",
+                "In evaluation you used the running variance, but the batch's mean. Use running_mean there.",
+            ),
+            Slip(
+                "running variance ignored in evaluation",
+                "mean, var = self.running_mean, self.running_var → mean, var = self.running_mean, "
+                "torch.ones_like(self.running_var) - eps",
+                "In evaluation you did not divide by √(running_var + ε).",
+            ),
+            Slip(
+                "evaluation not scaled by eps",
+                "mean, var = self.running_mean, self.running_var → "
+                "mean, var = self.running_mean, self.running_var - eps",
+                "In evaluation you left eps out, or put a number of your own in its place. It is added to "
+                "running_var, under the root, as in training.",
+            ),
+            Slip(
+                "deviation plus eps in evaluation",
+                "mean, var = self.running_mean, self.running_var → "
+                "mean, var = self.running_mean, (self.running_var.sqrt() + eps) ** 2 - eps",
+                "In evaluation you added eps to the standard deviation. It belongs under the root, as in "
+                "training.",
+            ),
+            Slip(
+                "evaluation without the affine step",
+                "self.running_mean, self.running_var\n        x_hat → self.running_mean, self.running_var\n"
+                "            gamma, beta = 1.0, 0.0\n        x_hat",
+                "In evaluation you returned x̂. weight and bias act there, too.",
+            ),
+            Slip(
+                "training and evaluation swapped",
+                "if self.training: → if not self.training:",
+                "You have training and evaluation the wrong way round: self.training is True in training.",
+            ),
+            Slip(
+                "old averages in training",
+                "x_hat = → mean, var = (running_mean, running_var) if self.training else (mean, var)\n"
+                "        x_hat =",
+                BY_AVERAGES,
+            ),
+            Slip(
+                "averages in training",
+                "x_hat = → mean, var = self.running_mean, self.running_var\n        x_hat =",
+                BY_AVERAGES,
+            ),
+            Slip(
+                "variance starts at 0",
+                'register_buffer("running_var", torch.ones( → register_buffer("running_var", torch.zeros(',
+                "Your running variance starts at 0. It starts at 1, the running mean at 0.",
+            ),
+            Slip(
+                "mean starts at 1",
+                'register_buffer("running_mean", torch.zeros( → register_buffer("running_mean", torch.ones(',
+                "Your running mean starts at 1. It starts at 0, the running variance at 1.",
+            ),
+            Slip(
+                "bias starts at 1",
+                "Parameter(torch.zeros( → Parameter(torch.ones(",
+                "Your bias starts at 1. It starts at 0, the weight at 1.",
+            ),
         ),
-        Mistake(
-            "biased running variance",
-            "You stored the variance that divides by m. The running variance estimates that of the data: it "
-            "stores m/(m − 1)·σ².",
-            partial(_Layer, stored_correction=0),
-        ),
-        Mistake(
-            "both variances swapped",
-            "You have the two variances the wrong way round: the batch is normalized by the one that "
-            "divides by "
-            "m, and the one that divides by m − 1 is stored.",
-            partial(_Layer, correction=1, stored_correction=0),
-        ),
-        Mistake(
-            "standard deviation stored",
-            "You averaged the standard deviation into running_var. Average variances; the root is taken when "
-            "they are used.",
-            partial(_Layer, stored_std=True),
-        ),
-        Mistake(
-            "momentum reversed",
-            "You used momentum as the weight of the old value. Here, as in PyTorch, it is that of the new "
-            "one.",
-            partial(_Layer, reverse=True),
-        ),
-        Mistake(
-            "graph kept",
-            "Your running averages keep the graph of every batch: memory grows with each step. Update them "
-            "under torch.no_grad(), or from detached statistics.",
-            partial(_Layer, keeps_graph=True),
-        ),
-        Mistake(
-            "averages are parameters",
-            "Your running averages are parameters, so an optimizer would move them. Use "
-            "self.register_buffer(name, tensor).",
-            partial(_Layer, kept_as="parameter"),
-        ),
-        Mistake(
-            "averages are not saved",
-            "Your running averages are plain attributes: they are missing from state_dict(), so a saved "
-            "model "
-            "loses them. Use self.register_buffer(name, tensor).",
-            partial(_Layer, kept_as="attribute"),
-        ),
-        Mistake(
-            "averages move in evaluation",
-            "Your running averages move in evaluation, too. Update them only if self.training.",
-            partial(_Layer, moves_in_eval=True),
-        ),
-        Mistake(
-            "batch in evaluation",
-            "In evaluation you normalized by the batch's statistics. Use the running averages there.",
-            partial(_Layer, uses="batch"),
-        ),
-        Mistake(
-            "averages in training",
-            "In training you normalized by the running averages. Use the batch's statistics there.",
-            partial(_Layer, uses="running"),
-        ),
-        Mistake(
-            "variance starts at 0",
-            "Your running variance starts at 0. It starts at 1, the running mean at 0.",
-            partial(_Layer, first_var=0.0),
-        ),
-        Mistake(
-            "eps outside the root",
-            "You added eps to the standard deviation. It belongs under the root: √(σ² + ε).",
-            partial(_Layer, outside=True),
-        ),
-        Mistake(
-            "no affine step",
-            "You returned x̂. The last step is missing: multiply by self.weight and add self.bias.",
-            partial(_Layer, affine=False),
-        ),
+        (*AVERAGES, *(slip for slip in BATCH if slip not in AXES)),
     ),
 )
 

@@ -4,13 +4,14 @@ Needs torch and numpy only, so that this one file can run where nothing else of 
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["OutputError", "Watch", "WatchModules", "run"]
+__all__ = ["OutputError", "Watch", "WatchModules", "gradients", "run", "tensors", "with_gradient"]
 
 SOURCE_NAME = "<check>"
 
@@ -20,15 +21,22 @@ class OutputError(Exception):
 
 
 def run(
-    source: str, name: str, function: object, inputs: Mapping[str, object], outputs: tuple[str, ...]
+    source: str,
+    name: str,
+    function: object,
+    inputs: Mapping[str, object],
+    outputs: tuple[str, ...],
+    changed: set[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Run `source` with `function` under its name and the inputs under theirs.
 
     Args:
-        source: lines of Python, such as "y = batch_norm(x, gamma, beta, eps)".
+        source: lines of Python, such as "y = batch_norm(x, gamma, beta, eps)"; torch and the helpers of
+            this file, `with_gradient` and `gradients`, are defined in it.
         name: the name by which `source` calls `function`.
         inputs: numpy arrays become tensors (a fresh copy each); anything else is passed as it is.
         outputs: the variables of `source` to return.
+        changed: gets the names of the arrays that the function changed in place.
 
     Returns:
         Each output as a numpy array of float64 (or bool), with the shape that the function gave it.
@@ -37,10 +45,60 @@ def run(
         OutputError: an output that is no tensor, array or number.
         Exception: whatever the function raises.
     """
-    tensors = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
-    namespace = {"torch": torch, name: function, **tensors}
-    exec(compile(source, SOURCE_NAME, "exec"), namespace)
+    given = tensors(inputs)
+    helpers = {"torch": torch, "with_gradient": with_gradient, "gradients": gradients}
+    namespace = {**helpers, name: function, **given}
+    exec(_compiled(source), namespace)
+    if changed is not None:
+        arrays = {k: v for k, v in inputs.items() if isinstance(v, np.ndarray)}
+        changed |= {k for k, v in arrays.items() if not np.array_equal(_values(given[k]), v, equal_nan=True)}
     return {output: _plain(output, namespace[output]) for output in outputs}
+
+
+@cache
+def _compiled(source: str):
+    return compile(source, SOURCE_NAME, "exec")
+
+
+def tensors(inputs: Mapping[str, object]) -> dict[str, object]:
+    """The inputs as a function gets them: a fresh tensor for each array, anything else as it is."""
+    return {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in inputs.items()}
+
+
+def with_gradient(function: Callable, x: torch.Tensor) -> tuple[object, torch.Tensor]:
+    """What `function(x)` returns, and the gradient of ⟨R, its first output⟩ to x, for a fixed R like noise.
+
+    The gradient is empty where none comes out: an answer in numpy is an answer.
+    """
+    leaf = x.clone().requires_grad_()
+    try:
+        given = leaf.clone()  # which may be changed in place, as x may
+        returned = function(given)
+        first = returned[0] if isinstance(returned, tuple) else returned
+        (gradient,) = torch.autograd.grad(first, leaf, _noise(first))
+    except Exception:
+        return function(x), torch.empty(0)
+    x.copy_(given.detach())
+    return returned, gradient
+
+
+def gradients(y: object, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """The gradient of ⟨R, y⟩ to each of the inputs, for a fixed R like noise; 0 where none arrives."""
+    leaves = [v for v in inputs if v.requires_grad]
+    found = [None] * len(leaves)
+    if isinstance(y, torch.Tensor) and y.requires_grad:
+        found = torch.autograd.grad(y, leaves, _noise(y), allow_unused=True)
+    arrived = {id(leaf): g for leaf, g in zip(leaves, found, strict=True) if g is not None}
+    return tuple(arrived.get(id(v), torch.zeros_like(v)) for v in inputs)
+
+
+def _noise(y: torch.Tensor) -> torch.Tensor:
+    """Sines of 1, 2, 3, …: neither constant nor in line with anything that normalization removes."""
+    return torch.arange(1, y.numel() + 1, dtype=y.dtype).sin().reshape(y.shape)
+
+
+def _values(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()
 
 
 def _plain(name: str, value: object) -> np.ndarray:
@@ -56,7 +114,7 @@ def _plain(name: str, value: object) -> np.ndarray:
             return array
         what = f"of {array.dtype}"
     else:
-        what = "None: is a return missing?" if value is None else type(value).__name__
+        what = "None: is a return missing?" if value is None else f"a {type(value).__name__}"
     raise OutputError(f"{name} must be a tensor of numbers, but it is {what}")
 
 
@@ -100,6 +158,11 @@ class Watch(TorchDispatchMode):
     Args:
         forbidden: "aten::native_batch_norm" for an operator, "normcore" for a module and all below it.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Else the first operator imports torch's whole compiler: seconds, in a learner's first check."""
+        return False
 
     def __init__(self, forbidden: frozenset[str]) -> None:
         super().__init__()

@@ -103,7 +103,7 @@ def test_the_message_says_which_case_and_how_far_but_no_value():
         (lambda x, power: None, ["raised an error", "TypeError"]),
         (lambda x, power: (x.mean(0), (x**power).mean(0), 1), ["too many values to unpack"]),
         (lambda x, power: (x.mean(), (x**power).mean(0)), ["mean: has shape (), expected (4,)"]),
-        (lambda x, power: (x.mean(0), "four"), ["moment must be a tensor of numbers, but it is str"]),
+        (lambda x, power: (x.mean(0), "four"), ["moment must be a tensor of numbers, but it is a str"]),
         (lambda x, power: (x.mean(0), x.mean(0) * float("nan")), ["moment: 4 of 4 entries are nan"]),
         (
             lambda x, power: (x.mean(0) + 0j, x.mean(0)),
