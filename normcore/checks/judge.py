@@ -89,7 +89,11 @@ class Judge:
         failed_outputs = [name for name in self.check.outputs if any(name == n for _, n in wrong)]
         found = self._diagnose(outputs, failed_outputs) if diagnose else {}
         mistakes = list({m.name: m for m in found.values()}.values())
-        right = [n for n in self.check.outputs if n not in failed_outputs and n not in self.check.optional]
+        right = [
+            name
+            for name, value in self.expected[0].values.items()
+            if name not in failed_outputs and name not in self.check.optional and value.dtype.kind == "f"
+        ]
         first, are = failed_cases[0], "is" if len(failed_cases) == 1 else "are"
         lines = [
             f"{self.check.name}: {len(failed_cases)} of {len(self.cases)} cases {are} wrong.",
@@ -98,7 +102,7 @@ class Judge:
             *(f"  {name}: {wrong[first, name]}" for name in failed_outputs if (first, name) in wrong),
             *([f"  right: {', '.join(right)}"] if right else []),
             *(f"Hint: {m.hint}" for m in mistakes),
-            *(self._patterns(outputs, [n for n in failed_outputs if n not in found]) if diagnose else []),
+            *(self._patterns(outputs, failed_outputs, found) if diagnose else []),
         ]
         return Verdict(False, "\n".join(lines), tuple(m.name for m in mistakes))
 
@@ -184,11 +188,12 @@ class Judge:
             differs = differs or any(self._problem(name, mistaken.values, right) for name in names)
         return differs
 
-    def _patterns(self, outputs: Sequence[Outputs], names: list[str]) -> list[str]:
+    def _patterns(self, outputs: Sequence[Outputs], failed: list[str], found: Mapping) -> list[str]:
         """What else can be said of outputs that are no known mistake's."""
         values, tolerance = [e.values for e in self.expected], [e.tolerance for e in self.expected]
         inputs = [case.inputs for case in self.cases]
-        said = {name: describe(name, outputs, values, tolerance, inputs) for name in names}
+        unknown = [name for name in failed if name not in found]
+        said = {name: describe(name, failed, outputs, values, tolerance, inputs) for name in unknown}
         return [f"  {name}: {sentence}" for name, sentence in said.items() if sentence]
 
 

@@ -133,7 +133,7 @@ def attempt(
     lines = [verdict.message]
     if visible and not verdict.passed:
         number = next(n for n in range(count) if f"first in case {n}" in verdict.message)
-        lines.insert(1, f"  to try it yourself: check.case({check.name}, {number}) has the inputs below")
+        lines.append(f"The inputs of that case, to try it yourself: check.case({check.name}, {number})")
     if changed:
         lines.append(
             f"Note: it changed {' and '.join(sorted(changed))} in place, which the caller may still need. "

@@ -11,6 +11,7 @@ Arrays = Sequence[np.ndarray]
 
 def describe(
     name: str,
+    failed: Sequence[str],
     given: Sequence[Mapping[str, np.ndarray]],
     expected: Sequence[Mapping[str, np.ndarray]],
     tolerance: Sequence[Mapping[str, np.ndarray]],
@@ -20,6 +21,7 @@ def describe(
 
     Args:
         name: of the output.
+        failed: all outputs that are wrong.
         given, expected, tolerance: outputs by name, case by case.
         inputs: of the cases.
     """
@@ -27,7 +29,7 @@ def describe(
     if any(g.dtype.kind != "f" or r.dtype.kind != "f" for g, r in zip(here, right, strict=True)):
         return ""
     for other in expected[0]:
-        if other != name and _agree(here, [case[other] for case in expected], allowed):
+        if other in failed and other != name and _agree(here, [case[other] for case in expected], allowed):
             return f"This is what {other} should be: is the order of the outputs right?"
     for key in inputs[0]:
         arrays = [np.asarray(case[key], dtype=float) for case in inputs if _numeric(case[key])]

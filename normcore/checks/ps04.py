@@ -169,6 +169,8 @@ train_2 = layer(x2); layer.eval(); evaluation = layer(x3); dx_evaluation = the g
                 f"model loses them. {BUFFER}",
             ),
             Slip("weight and bias are no parameters", "torch.nn.Parameter → torch.Tensor.clone", PARAMETERS),
+            Slip("weight is no parameter", "torch.nn.Parameter(torch.ones → (torch.ones", PARAMETERS),
+            Slip("bias is no parameter", "torch.nn.Parameter(torch.zeros → (torch.zeros", PARAMETERS),
             Slip(
                 "no graph",
                 "    def forward → \n    @torch.no_grad()\n    def forward",

@@ -1,6 +1,8 @@
 """The engine on a check of its own, small enough to see through."""
 
+import dataclasses
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -228,3 +230,18 @@ def test_a_seed_that_is_none_is_named(monkeypatch, seed):
 
 def test_jupyter_shows_the_message_without_our_frames():
     assert CheckFailed("one\ntwo")._render_traceback_() == ["one", "two"]
+
+
+def test_what_a_function_prints_is_no_call_of_ours_and_is_cut(capsys):
+    check = dataclasses.replace(CHECK, forbidden=frozenset({"normcore"}))
+
+    def two_means(x, power):
+        for number in range(2000):
+            print("a line", number)
+        warnings.warn("a warning", stacklevel=1)
+        return x.mean(0), (x**power).mean(0)
+
+    assert attempt(check, two_means, 0, 8).passed
+    printed = capsys.readouterr()
+    assert "a line 0\n" in printed.out and len(printed.out.splitlines()) < 60 and not printed.err
+    assert "more lines that your function printed" in printed.out
