@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from normcore.functional._checks import check_floating
+from normcore.functional._checks import check_floating, shape_of
+from normcore.functional.standardization import scale_and_shift
+from normcore.statistics import accumulation_dtype, update_running
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -75,7 +77,8 @@ def normalized_gru_cell(
         h: h_{t−1}, (N, H).
         weight_hh: W_h, (3H, H), rows in the order r, z, n.
         bias: b, (3H,), or None.
-        norm_ih, norm_hh: from (N, 3H) to (N, 3H).
+        norm_ih, norm_hh: from (N, 3H) to (N, 3H). Batch norm looks at each feature by itself; layer norm is
+            to take the 2H gates and the H of the candidate n apart.
 
     Returns:
         h_t.
@@ -93,6 +96,67 @@ def normalized_gru_cell(
     r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
     n = torch.tanh(x_n + r * h_n)
     return (1 - z) * n + z * h
+
+
+def valid_batch_norm(
+    input: Tensor,
+    valid: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    instead: tuple[Tensor, Tensor],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor]:
+    """Batch norm in training of those examples that have not ended; the others become 0.
+
+        S_c = the valid examples, m of them
+
+    One example has no variance: with m < 2 the statistics are `instead`, and the running averages stay.
+    Nothing waits for the device: m is not asked for.
+
+    Args:
+        input: (N, C).
+        valid: (N,), bool.
+        running_mean, running_var: (C,), moved in place.
+        instead: mean and variance, (C,) each.
+        weight, bias: γ and β, (C,), or None.
+        momentum: weight of the new value.
+        eps: ε.
+
+    Returns:
+        The output, (N, C), and whether the running averages moved, a bool tensor without dimensions.
+
+    Raises:
+        ValueError: N = 1.
+
+    Source: Cooijmans et al. (2016), section 3, over the examples that are left.
+    """
+    check_floating(input)
+    if len(input) == 1:
+        raise ValueError(
+            f"expected more than 1 value per channel when training, got input {shape_of(input)}: "
+            "the variance of one value is 0"
+        )
+    inside = valid[:, None]
+    x = torch.where(inside, input.to(accumulation_dtype(input.dtype)), 0.0)
+    count = valid.sum().to(x.dtype)
+    moved = count >= 2
+    m = count.clamp_min(1)
+    mean = x.sum(0) / m
+    centred = torch.where(inside, x - mean, 0.0)
+    # what rounding left of the mean, as in `centre`
+    residual = centred.detach().sum(0) / m
+    mean, centred = mean + residual, torch.where(inside, centred - residual, 0.0)
+    var = centred.square().sum(0) / m
+    weight_of_new = torch.where(moved, momentum, 0.0)
+    update_running(running_mean, mean, weight_of_new)
+    update_running(running_var, var * (count / (count - 1).clamp_min(1)), weight_of_new)
+    other_mean, other_var = (s.to(x.dtype) for s in instead)
+    centred = torch.where(moved, centred, x - other_mean)
+    y = centred * torch.rsqrt(torch.where(moved, var, other_var) + eps)
+    return torch.where(inside, scale_and_shift(y, weight, bias, input.dtype), 0.0), moved
 
 
 def _check_cell(name: str, gates: int, input: Tensor, h: Tensor, weight_hh: Tensor) -> None:

@@ -8,12 +8,13 @@ from normcore.nn.group import GroupNorm
 from normcore.nn.instance import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from normcore.nn.layer import DynamicTanh, LayerNorm, PartialRMSNorm, QKNorm, RMSNorm, ScaleNorm
 from normcore.nn.mixed import BatchInstanceNorm, SwitchableNorm
-from normcore.nn.recurrent import BatchNormGRU, BatchNormLSTM, LayerNormGRU, LayerNormLSTM, StepBatchNorm
-from normcore.nn.renorm import BatchRenorm
-from normcore.nn.residual import DeepNorm, PostNorm, PreNorm, SandwichNorm, SkipInit
+from normcore.nn.recurrent import BatchNormGRU, BatchNormLSTM, LayerNormGRU, LayerNormLSTM
+from normcore.nn.renorm import BatchRenorm, renorm_limits
+from normcore.nn.residual import DeepNorm, PostNorm, PreNorm, SandwichNorm, SkipInit, deepnorm_constants
 from normcore.nn.response import EvoNormB0, EvoNormS0, FilterResponseNorm, LocalResponseNorm
+from normcore.nn.step import StepBatchNorm
 from normcore.nn.sync import SyncBatchNorm
-from normcore.nn.weight import spectral_norm, weight_norm, weight_standardization
+from normcore.nn.weight import initialize_from_data, spectral_norm, weight_norm, weight_standardization
 
 __all__ = [
     "AdaptiveInstanceNorm",
@@ -54,6 +55,9 @@ __all__ = [
     "SwitchableNorm",
     "SyncBatchNorm",
     "VirtualBatchNorm",
+    "deepnorm_constants",
+    "initialize_from_data",
+    "renorm_limits",
     "spectral_norm",
     "weight_norm",
     "weight_standardization",

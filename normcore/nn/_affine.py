@@ -1,4 +1,4 @@
-"""What every layer here shares: γ starts at one, β at zero, and either can be left out."""
+"""What layers share that torch.nn does not have: γ starts at one, β at zero, and either can be left out."""
 
 import torch
 from torch.nn import Module, Parameter
@@ -13,9 +13,9 @@ def register_affine(
         module.register_parameter(name, parameter)
 
 
-def reset_affine(module: Module) -> None:
-    """γ = 1, β = 0: the layer starts as a pure normalization."""
+def reset_affine(module: Module, gamma: float = 1.0) -> None:
+    """γ = 1 (or `gamma`), β = 0: the layer starts as a pure normalization."""
     if module.weight is not None:
-        torch.nn.init.ones_(module.weight)
+        torch.nn.init.constant_(module.weight, gamma)
     if module.bias is not None:
         torch.nn.init.zeros_(module.bias)

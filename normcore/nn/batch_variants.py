@@ -5,18 +5,22 @@ from torch import Tensor
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
-from normcore.nn._running import RunningNorm
+from normcore.nn._leaf import leaf
+from normcore.nn.batch import BatchNorm
 
 __all__ = ["GhostBatchNorm", "MeanOnlyBatchNorm", "VirtualBatchNorm"]
 
 
-class GhostBatchNorm(RunningNorm):
+class GhostBatchNorm(BatchNorm):
     """Batch norm of parts of the batch, each by its own statistics; evaluation as batch norm.
 
     Args:
         num_features: C.
         virtual_batch_size: the largest size of a part.
-        eps, momentum, affine: as BatchNorm1d; momentum is a number.
+        eps, momentum, affine: as BatchNorm1d. A part counts as a batch in num_batches_tracked.
+
+    Raises:
+        ValueError: virtual_batch_size below 1; else as BatchNorm1d.
 
     Source: Hoffer, Hubara and Soudry (2017), Algorithm 1.
     """
@@ -26,28 +30,26 @@ class GhostBatchNorm(RunningNorm):
         num_features: int,
         virtual_batch_size: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         device=None,
         dtype=None,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, True, affine, device, dtype)
+        if virtual_batch_size < 1:
+            raise ValueError(f"virtual_batch_size must be at least 1, but got {virtual_batch_size}")
+        super().__init__(num_features, eps, momentum, affine, device=device, dtype=dtype)
         self.virtual_batch_size = virtual_batch_size
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
-        if self.training:
-            self.num_batches_tracked.add_(1)
-        return F.ghost_batch_norm(
-            input,
-            self.virtual_batch_size,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training,
-            self.momentum,
-            self.eps,
-        )
+        if not self.training or len(input) <= self.virtual_batch_size:
+            return super().forward(input)
+        parts = input.tensor_split(-(-len(input) // self.virtual_batch_size))
+        return torch.cat([super(GhostBatchNorm, self).forward(part) for part in parts])
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
@@ -82,8 +84,13 @@ class VirtualBatchNorm(torch.nn.Module):
         self.reference_size = reference_size
         self.eps = eps
         register_affine(self, (num_features,), affine, affine, device, dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0."""
         reset_affine(self)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.virtual_batch_norm(input, self.reference_size, self.weight, self.bias, self.eps)
 
@@ -109,9 +116,15 @@ class MeanOnlyBatchNorm(torch.nn.Module):
         self.num_features = num_features
         self.momentum = momentum
         register_affine(self, (num_features,), False, bias, device, dtype)
-        self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
+        self.register_buffer("running_mean", torch.empty(num_features, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A running mean of 0, β = 0."""
+        self.running_mean.zero_()
         reset_affine(self)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.mean_only_batch_norm(input, self.running_mean, self.bias, self.training, self.momentum)
 

@@ -1,10 +1,12 @@
 """γ and β from elsewhere: a class, a condition, another image."""
 
+import torch
 from torch import Tensor
 from torch.nn import Embedding, Linear, Module, init
 
 from normcore import functional as F
-from normcore.nn._running import RunningNorm
+from normcore.nn._leaf import leaf
+from normcore.nn._running import count_batch
 
 __all__ = ["AdaptiveInstanceNorm", "AdaptiveLayerNorm", "ConditionalBatchNorm"]
 
@@ -25,14 +27,36 @@ class AdaptiveInstanceNorm(Module):
         super().__init__()
         self.eps = eps
 
+    @leaf
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         return F.adaptive_instance_norm(content, style, self.eps)
+
+
+class _ZeroLinear(Linear):
+    """A linear map that starts at 0."""
+
+    def reset_parameters(self) -> None:
+        init.zeros_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+
+class _ConstantEmbedding(Embedding):
+    """An embedding whose entries all start at one value."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, value: float, device, dtype) -> None:
+        self.value = value
+        super().__init__(num_embeddings, embedding_dim, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        init.constant_(self.weight, self.value)
 
 
 class AdaptiveLayerNorm(Module):
     """y = LN(x) ⊙ (1 + γ(c)) + β(c), γ and β linear in a condition.
 
-    The linear map starts at 0: the layer starts as layer norm without affine parameters.
+    The linear map gives β and then γ, as in the authors' code, and starts at 0: the layer starts as layer
+    norm without affine parameters.
 
     Args:
         features: size of the last dimension of x.
@@ -48,23 +72,26 @@ class AdaptiveLayerNorm(Module):
         super().__init__()
         self.features = features
         self.eps = eps
-        self.linear = Linear(condition_features, 2 * features, device=device, dtype=dtype)
-        init.zeros_(self.linear.weight)
-        init.zeros_(self.linear.bias)
+        self.linear = _ZeroLinear(condition_features, 2 * features, device=device, dtype=dtype)
 
+    def reset_parameters(self) -> None:
+        """The linear map is 0."""
+        self.linear.reset_parameters()
+
+    @leaf
     def forward(self, input: Tensor, condition: Tensor) -> Tensor:
         """Input (N, *, features), condition (N, condition_features)."""
-        scale, shift = self.linear(condition).chunk(2, dim=-1)
+        shift, scale = self.linear(condition).chunk(2, dim=-1)
         return F.adaptive_layer_norm(input, shift, scale, self.eps)
 
 
-class ConditionalBatchNorm(RunningNorm):
+class ConditionalBatchNorm(torch.nn.modules.batchnorm._NormBase):
     """Batch norm whose γ and β are looked up by a class: y = x̂ · γ_k,c + β_k,c.
 
     Args:
         num_features: C.
         num_classes: K.
-        eps, momentum: as BatchNorm2d; momentum is a number.
+        eps, momentum: as BatchNorm2d.
 
     Source: Dumoulin, Shlens and Kudlur (2017), equation 5 (on instance norm); de Vries et al. (2017).
     """
@@ -74,24 +101,28 @@ class ConditionalBatchNorm(RunningNorm):
         num_features: int,
         num_classes: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         device=None,
         dtype=None,
     ) -> None:
-        super().__init__(num_features, eps, momentum, False, True, False, device, dtype)
+        super().__init__(num_features, eps, momentum, affine=False, device=device, dtype=dtype)
         self.num_classes = num_classes
-        self.weights = Embedding(num_classes, num_features, device=device, dtype=dtype)
-        self.biases = Embedding(num_classes, num_features, device=device, dtype=dtype)
-        init.ones_(self.weights.weight)
-        init.zeros_(self.biases.weight)
+        self.weights = _ConstantEmbedding(num_classes, num_features, 1.0, device, dtype)
+        self.biases = _ConstantEmbedding(num_classes, num_features, 0.0, device, dtype)
 
+    def reset_parameters(self) -> None:
+        """Running averages, γ and β as in a new layer."""
+        super().reset_parameters()
+        for embedding in self.children():
+            embedding.reset_parameters()
+
+    @leaf
     def forward(self, input: Tensor, classes: Tensor) -> Tensor:
         """Input (N, C) or (N, C, *), classes (N,) of integers below num_classes."""
-        if self.training:
-            self.num_batches_tracked.add_(1)
-        affine = (self.weights(classes), self.biases(classes))
+        momentum = count_batch(self) if self.training else 0.0
+        gamma_beta = (self.weights(classes), self.biases(classes))
         averages = (self.running_mean, self.running_var)
-        return F.conditional_batch_norm(input, *averages, *affine, self.training, self.momentum, self.eps)
+        return F.conditional_batch_norm(input, *averages, *gamma_beta, self.training, momentum, self.eps)
 
     def extra_repr(self) -> str:
         return (

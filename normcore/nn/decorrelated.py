@@ -6,6 +6,7 @@ from torch.nn import Module
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
+from normcore.nn._leaf import leaf
 
 __all__ = ["DecorrelatedBatchNorm"]
 
@@ -51,11 +52,20 @@ class DecorrelatedBatchNorm(Module):
         self.eps = eps
         self.momentum = momentum
         register_affine(self, (num_features,), affine, affine, device, dtype)
-        self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
-        identity = torch.eye(num_features // num_groups, device=device, dtype=dtype)
-        self.register_buffer("running_whitening", identity.repeat(num_groups, 1, 1))
+        size = num_features // num_groups
+        self.register_buffer("running_mean", torch.empty(num_features, device=device, dtype=dtype))
+        self.register_buffer(
+            "running_whitening", torch.empty(num_groups, size, size, device=device, dtype=dtype)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A running mean of 0, a running matrix of 1, γ = 1, β = 0."""
+        self.running_mean.zero_()
+        self.running_whitening.zero_().diagonal(dim1=-2, dim2=-1).fill_(1)
         reset_affine(self)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.decorrelated_batch_norm(
             input,

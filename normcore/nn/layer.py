@@ -8,11 +8,12 @@ from torch.nn import Module, Parameter
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
+from normcore.nn._leaf import leaf
 
 __all__ = ["DynamicTanh", "LayerNorm", "PartialRMSNorm", "QKNorm", "RMSNorm", "ScaleNorm"]
 
 
-class LayerNorm(Module):
+class LayerNorm(torch.nn.LayerNorm):
     """y_n = (x_n − μ_n) / √(σ²_n + ε) ⊙ γ + β, over the last dimensions of each example.
 
     Args:
@@ -27,38 +28,12 @@ class LayerNorm(Module):
     Source: Ba, Kiros and Hinton (2016), equation 3; with gain and bias equations 15 and 16.
     """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        device=None,
-        dtype=None,
-    ) -> None:
-        super().__init__()
-        self.normalized_shape = _as_shape(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        shape = self.normalized_shape
-        register_affine(self, shape, elementwise_affine, elementwise_affine and bias, device, dtype)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """γ = 1, β = 0."""
-        reset_affine(self)
-
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
-            f"bias={self.bias is not None}"
-        )
 
-
-class RMSNorm(Module):
+class RMSNorm(torch.nn.RMSNorm):
     """y_n = x_n / √((1/m) Σ_i x_ni² + ε) ⊙ γ, over the last dimensions of each example.
 
     Args:
@@ -72,30 +47,9 @@ class RMSNorm(Module):
     Source: Zhang and Sennrich (2019), equation 4.
     """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        device=None,
-        dtype=None,
-    ) -> None:
-        super().__init__()
-        self.normalized_shape = _as_shape(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        register_affine(self, self.normalized_shape, elementwise_affine, False, device, dtype)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """γ = 1."""
-        reset_affine(self)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
-
-    def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+    @leaf
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
 
 class PartialRMSNorm(RMSNorm):
@@ -120,8 +74,9 @@ class PartialRMSNorm(RMSNorm):
         super().__init__(normalized_shape, eps, elementwise_affine, device, dtype)
         self.fraction = fraction
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.partial_rms_norm(input, self.normalized_shape, self.fraction, self.weight, self.eps)
+    @leaf
+    def forward(self, x: Tensor) -> Tensor:
+        return F.partial_rms_norm(x, self.normalized_shape, self.fraction, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, fraction={self.fraction}"
@@ -141,8 +96,14 @@ class ScaleNorm(Module):
         super().__init__()
         self.features = features
         self.eps = eps
-        self.scale = Parameter(torch.tensor(features**0.5, device=device, dtype=dtype))
+        self.scale = Parameter(torch.empty((), device=device, dtype=dtype))
+        self.reset_parameters()
 
+    def reset_parameters(self) -> None:
+        """g = √C."""
+        torch.nn.init.constant_(self.scale, self.features**0.5)
+
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.scale_norm(input, self.scale, self.eps)
 
@@ -155,23 +116,30 @@ class DynamicTanh(Module):
 
     Args:
         features: C, the size of the last dimension.
-        alpha: what α starts at.
+        alpha_init_value: what α starts at.
 
     Source: Zhu, Chen, He, LeCun and Liu (2025), equation 1.
     """
 
-    def __init__(self, features: int, alpha: float = 0.5, device=None, dtype=None) -> None:
+    def __init__(self, features: int, alpha_init_value: float = 0.5, device=None, dtype=None) -> None:
         super().__init__()
         self.features = features
-        self.alpha = Parameter(torch.tensor(alpha, device=device, dtype=dtype))
+        self.alpha_init_value = alpha_init_value
+        self.alpha = Parameter(torch.empty((), device=device, dtype=dtype))
         register_affine(self, (features,), True, True, device, dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """α as it was given, γ = 1, β = 0."""
+        torch.nn.init.constant_(self.alpha, self.alpha_init_value)
         reset_affine(self)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.dynamic_tanh(input, self.alpha, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"{self.features}"
+        return f"{self.features}, alpha_init_value={self.alpha_init_value}"
 
 
 class QKNorm(Module):
@@ -191,15 +159,18 @@ class QKNorm(Module):
 
     def __init__(self, scale: float, eps: float = 1e-6, device=None, dtype=None) -> None:
         super().__init__()
+        self.initial_scale = scale
         self.eps = eps
-        self.scale = Parameter(torch.tensor(scale, device=device, dtype=dtype))
+        self.scale = Parameter(torch.empty((), device=device, dtype=dtype))
+        self.reset_parameters()
 
+    def reset_parameters(self) -> None:
+        """g as it was given."""
+        torch.nn.init.constant_(self.scale, self.initial_scale)
+
+    @leaf
     def forward(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         return F.qk_norm(query, key, self.scale, self.eps)
 
     def extra_repr(self) -> str:
-        return f"eps={self.eps}"
-
-
-def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        return f"scale={self.initial_scale}, eps={self.eps}"

@@ -5,12 +5,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from normcore import functional as F
-from normcore.nn._running import RunningNorm
+from normcore.nn._leaf import leaf
+from normcore.nn._running import count_batch
 
 __all__ = ["BatchInstanceNorm", "SwitchableNorm"]
 
 
-class BatchInstanceNorm(RunningNorm):
+class BatchInstanceNorm(torch.nn.modules.batchnorm._NormBase):
     """y = (ρ_c · x̂_batch + (1 − ρ_c) · x̂_instance) · γ_c + β_c.
 
     ρ starts at 1, batch norm. It is to stay in [0, 1]: call `clamp_gates` after each step of the
@@ -27,30 +28,37 @@ class BatchInstanceNorm(RunningNorm):
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         device=None,
         dtype=None,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, True, affine, device, dtype)
-        self.gate = Parameter(torch.ones(num_features, device=device, dtype=dtype))
+        super().__init__(num_features, eps, momentum, affine, device=device, dtype=dtype)
+        self.gate = Parameter(torch.empty(num_features, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Running averages, γ and β as in a new batch norm, ρ = 1."""
+        super().reset_parameters()
+        if hasattr(self, "gate"):  # torch's constructor calls this before there are gates
+            torch.nn.init.ones_(self.gate)
 
     @torch.no_grad()
     def clamp_gates(self) -> None:
         """ρ ← clip(ρ, 0, 1)."""
         self.gate.clamp_(0, 1)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
-        if self.training:
-            self.num_batches_tracked.add_(1)
+        momentum = count_batch(self) if self.training else 0.0
         averages = (self.running_mean, self.running_var)
-        affine = (self.weight, self.bias)
+        gamma_beta = (self.weight, self.bias)
         return F.batch_instance_norm(
-            input, *averages, self.gate, *affine, self.training, self.momentum, self.eps
+            input, *averages, self.gate, *gamma_beta, self.training, momentum, self.eps
         )
 
 
-class SwitchableNorm(RunningNorm):
+class SwitchableNorm(torch.nn.modules.batchnorm._NormBase):
     """Means and variances of instance, layer and batch norm, averaged with learned weights.
 
     The weights are two softmaxes, one for the means and one for the variances, that start even.
@@ -66,19 +74,27 @@ class SwitchableNorm(RunningNorm):
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         device=None,
         dtype=None,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, True, affine, device, dtype)
-        self.mean_weight = Parameter(torch.ones(3, device=device, dtype=dtype))
-        self.var_weight = Parameter(torch.ones(3, device=device, dtype=dtype))
+        super().__init__(num_features, eps, momentum, affine, device=device, dtype=dtype)
+        self.mean_weight = Parameter(torch.empty(3, device=device, dtype=dtype))
+        self.var_weight = Parameter(torch.empty(3, device=device, dtype=dtype))
+        self.reset_parameters()
 
+    def reset_parameters(self) -> None:
+        """Running averages, γ and β as in a new batch norm, the three weights even."""
+        super().reset_parameters()
+        if hasattr(self, "var_weight"):  # torch's constructor calls this before there are weights
+            torch.nn.init.ones_(self.mean_weight)
+            torch.nn.init.ones_(self.var_weight)
+
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
-        if self.training:
-            self.num_batches_tracked.add_(1)
+        momentum = count_batch(self) if self.training else 0.0
         averages = (self.running_mean, self.running_var)
         mixing = (self.mean_weight, self.var_weight)
-        affine = (self.weight, self.bias)
-        return F.switchable_norm(input, *averages, *mixing, *affine, self.training, self.momentum, self.eps)
+        gamma_beta = (self.weight, self.bias)
+        return F.switchable_norm(input, *averages, *mixing, *gamma_beta, self.training, momentum, self.eps)

@@ -1,107 +1,39 @@
 """LSTM and GRU with normalization inside the recurrence: by batch, per time step or per sequence; by layer.
 
-Sequences are (N, T, C). All cells share one loop; they differ in the three norms that they are given:
-on the input's part W_x x_t, on the hidden part W_h h_{t−1}, and on what leaves the cell.
+Sequences are (N, T, C), states as torch.nn's. All cells share one loop; they differ in the three norms that
+they are given: on the input's part W_x x_t, on the hidden part W_h h_{t−1}, and on what leaves the cell.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter, init
 
 from normcore import functional as F
-from normcore.nn._affine import register_affine
+from normcore.nn._leaf import leaf
+from normcore.nn.layer import LayerNorm
+from normcore.nn.step import StepBatchNorm
 
-__all__ = ["BatchNormGRU", "BatchNormLSTM", "LayerNormGRU", "LayerNormLSTM", "StepBatchNorm"]
-
-GAMMA = 0.1
-
-
-class StepBatchNorm(Module):
-    """Batch norm with running averages of its own for each time step; γ and β are shared.
-
-    Training normalizes by the valid examples of the step. Beyond the longest step seen in training,
-    evaluation uses the last one's averages.
-
-    Args:
-        num_features: C.
-        max_steps: running averages are kept for so many steps.
-        gamma: what γ starts at; 0.1 keeps the gradient through tanh alive.
-        bias: learn β.
-        eps, momentum: as BatchNorm1d.
-
-    Raises:
-        ValueError: fewer than 2 valid examples at a step, in training.
-
-    Source: Cooijmans, Ballas, Laurent, Gülçehre and Courville (2016), section 3.
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        max_steps: int,
-        gamma: float = GAMMA,
-        bias: bool = True,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
-        device=None,
-        dtype=None,
-    ) -> None:
-        super().__init__()
-        self.num_features = num_features
-        self.max_steps = max_steps
-        self.eps = eps
-        self.momentum = momentum
-        register_affine(self, (num_features,), True, bias, device, dtype)
-        init.constant_(self.weight, gamma)
-        if bias:
-            init.zeros_(self.bias)
-        shape = (max_steps, num_features)
-        self.register_buffer("running_mean", torch.zeros(shape, device=device, dtype=dtype))
-        self.register_buffer("running_var", torch.ones(shape, device=device, dtype=dtype))
-        self.register_buffer("steps_seen", torch.tensor(0, dtype=torch.long, device=device))
-
-    def forward(self, input: Tensor, step: int, valid: Tensor | None = None) -> Tensor:
-        """Input (N, C) at `step`, counted from 0; valid (N,) says which examples have not ended."""
-        if self.training:
-            kept = min(step, self.max_steps - 1)
-            self.steps_seen.fill_(max(int(self.steps_seen), kept + 1))
-        else:
-            kept = min(step, max(int(self.steps_seen), 1) - 1)
-        arguments = (self.running_mean[kept], self.running_var[kept], self.weight, self.bias)
-        options = (self.training, self.momentum, self.eps)
-        if valid is None or not self.training or bool(valid.all()):
-            return F.batch_norm(input, *arguments, *options)
-        output = torch.zeros_like(input)
-        output[valid] = F.batch_norm(input[valid], *arguments, *options)
-        return output
-
-
-class _Layer(Module):
-    """Layer norm of one step; the step and the mask do not matter to it."""
-
-    def __init__(self, num_features: int, bias: bool, device, dtype) -> None:
-        super().__init__()
-        register_affine(self, (num_features,), True, bias, device, dtype)
-        init.ones_(self.weight)
-        if bias:
-            init.zeros_(self.bias)
-
-    def forward(self, input: Tensor, step: int, valid: Tensor | None = None) -> Tensor:
-        return F.layer_norm(input, input.shape[-1:], self.weight, self.bias)
-
-
-class _Identity(Module):
-    def forward(self, input: Tensor, step: int, valid: Tensor | None = None) -> Tensor:
-        return input
+__all__ = ["BatchNormGRU", "BatchNormLSTM", "LayerNormGRU", "LayerNormLSTM"]
 
 
 class _Recurrent(Module):
-    """The loop over time: weights, the norms, lengths."""
+    """The loop over time: weights, the norms (None for none), states, lengths."""
 
     gates: int
+    states: tuple[str, ...]
 
     def __init__(
-        self, input_size: int, hidden_size: int, norms: tuple[Module | None, ...], device, dtype
+        self,
+        input_size: int,
+        hidden_size: int,
+        norm_ih: Module | None,
+        norm_hh: Module | None,
+        norm_out: Module | None,
+        norm_sequence: Module | None,
+        device,
+        dtype,
     ) -> None:
         super().__init__()
         self.input_size = input_size
@@ -109,77 +41,114 @@ class _Recurrent(Module):
         kwargs = {"device": device, "dtype": dtype}
         self.weight_ih = Parameter(torch.empty(self.gates * hidden_size, input_size, **kwargs))
         self.weight_hh = Parameter(torch.empty(self.gates * hidden_size, hidden_size, **kwargs))
-        self.bias = Parameter(torch.zeros(self.gates * hidden_size, **kwargs))
-        self.norm_ih, self.norm_hh, self.norm_out = norms
-        self.norm_sequence: Module | None = None
-        init.xavier_uniform_(self.weight_ih)
-        for gate in self.weight_hh.chunk(self.gates):
-            init.orthogonal_(gate)
+        self.bias = Parameter(torch.empty(self.gates * hidden_size, **kwargs))
+        self.norm_ih = norm_ih
+        self.norm_hh = norm_hh
+        self.norm_out = norm_out
+        self.norm_sequence = norm_sequence
+        self.reset_parameters()
 
-    def forward(self, input: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Run over (N, T, C).
+    def reset_parameters(self) -> None:
+        """W_x Xavier-uniform, each gate's W_h orthogonal, b = 0, the norms as new ones."""
+        init.xavier_uniform_(self.weight_ih)
+        with torch.no_grad():
+            for gate in self.weight_hh.chunk(self.gates):
+                # drawn in float32: half precision has no orthogonal matrices
+                drawn = torch.empty_like(gate, dtype=torch.promote_types(gate.dtype, torch.float32))
+                gate.copy_(init.orthogonal_(drawn))
+        init.zeros_(self.bias)
+        for norm in self.children():
+            norm.reset_parameters()
+
+    @leaf
+    def forward(
+        self, input: Tensor, hx=None, lengths: Tensor | Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+        """Run over (N, T, C); as torch.nn.LSTM and GRU of one layer with batch_first.
 
         Args:
             input: (N, T, input_size).
+            hx: the states before the first step: (h, c) of an LSTM, h of a GRU, each (1, N, hidden_size);
+                None for 0. Steps are counted from the start of `input`.
             lengths: (N,), valid steps of each example; None for all T. After its end an example's
-                state stays, and its outputs are 0.
+                states stay, and its outputs are 0.
 
         Returns:
-            outputs (N, T, hidden_size), and the last state (N, hidden_size).
+            outputs (N, T, hidden_size), and the last states in the form of hx.
 
         Raises:
-            ValueError: input that is not (N, T, input_size), or lengths outside 1…T.
+            ValueError: input that is not (N, T, input_size), T at least 1; lengths outside 1…T (not looked
+                at where that would wait for a device).
+            RuntimeError: hx of another form.
         """
-        if input.dim() != 3 or input.shape[2] != self.input_size:
+        if input.dim() != 3 or input.shape[2] != self.input_size or input.shape[1] == 0:
             raise ValueError(
-                f"{type(self).__name__}: input must be (N, T, {self.input_size}), "
+                f"{type(self).__name__}: input must be (N, T, {self.input_size}) with T at least 1, "
                 f"but it is of shape {tuple(input.shape)}"
             )
-        batch, steps = input.shape[:2]
-        valid = None
-        if lengths is not None:
-            if lengths.shape != (batch,) or int(lengths.min()) < 1 or int(lengths.max()) > steps:
-                raise ValueError(
-                    f"{type(self).__name__}: lengths must be ({batch},) numbers from 1 to {steps}, "
-                    f"but they are {lengths.tolist()}"
-                )
-            valid = torch.arange(steps, device=input.device) < lengths.to(input.device)[:, None]
+        valid = None if lengths is None else self._valid(input, lengths)
+        if valid is not None:
+            input = torch.where(valid[..., None], input, 0.0)
         from_input = input @ self.weight_ih.mT
         if self.norm_sequence is not None:
-            from_input = self._over_sequence(from_input, valid)
-        state = self.initial(input)
+            together = None if valid is None else valid.flatten()
+            from_input = self.norm_sequence(from_input.flatten(0, 1), 0, together).view(from_input.shape)
+        state = self._initial(input, hx)
         outputs = []
-        for t in range(steps):
+        for t in range(input.shape[1]):
             now = None if valid is None else valid[:, t]
             new = self.step(from_input[:, t], state, t, now)
             if now is not None:
                 new = tuple(torch.where(now[:, None], n, s) for n, s in zip(new, state, strict=True))
             state = new
             outputs.append(state[0] if now is None else torch.where(now[:, None], state[0], 0.0))
-        return torch.stack(outputs, 1), state[0]
-
-    def initial(self, input: Tensor) -> tuple[Tensor, ...]:
-        """The states before the first step."""
-        return (input.new_zeros(len(input), self.hidden_size),)
+        last = tuple(s.unsqueeze(0) for s in state)
+        return torch.stack(outputs, 1), last if len(last) > 1 else last[0]
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], t: int, valid: Tensor | None) -> tuple[Tensor, ...]:
         """The states after a step; the first is the output."""
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
-    def _over_sequence(self, from_input: Tensor, valid: Tensor | None) -> Tensor:
-        if valid is None:
-            return self.norm_sequence(from_input.flatten(0, 1)).view(from_input.shape)
-        output = torch.zeros_like(from_input)
-        output[valid] = self.norm_sequence(from_input[valid])
-        return output
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+    def _initial(self, input: Tensor, hx) -> tuple[Tensor, ...]:
+        if hx is None:
+            h = input.new_zeros(len(input), self.hidden_size)
+            return (h,) * len(self.states)
+        given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        expected = (1, len(input), self.hidden_size)
+        if len(given) != len(self.states) or any(tuple(s.shape) != expected for s in given):
+            raise RuntimeError(
+                f"{type(self).__name__}: hx must be {' and '.join(self.states)} of shape {expected}, "
+                f"but got {' and '.join(str(tuple(s.shape)) for s in given)}"
+            )
+        return tuple(s.squeeze(0) for s in given)
+
+    def _valid(self, input: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
+        """(N, T), whether a step is before its example's end."""
+        batch, steps = input.shape[:2]
+        known = not isinstance(lengths, Tensor) or (
+            lengths.device.type == "cpu" and not torch.compiler.is_compiling()
+        )
+        lengths = torch.as_tensor(lengths)
+        if lengths.shape != (batch,) or (known and bool(((lengths < 1) | (lengths > steps)).any())):
+            raise ValueError(
+                f"{type(self).__name__}: lengths must be ({batch},) numbers from 1 to {steps}, "
+                f"but they are {lengths.tolist() if known else tuple(lengths.shape)}"
+            )
+        return torch.arange(steps, device=input.device) < lengths.to(input.device)[:, None]
+
+
+def _normed(norm: Module | None, x: Tensor, t: int, valid: Tensor | None) -> Tensor:
+    if norm is None:
+        return x
+    return norm(x, t, valid) if isinstance(norm, StepBatchNorm) else norm(x)
 
 
 class _LSTM(_Recurrent):
     gates = 4
-
-    def initial(self, input: Tensor) -> tuple[Tensor, ...]:
-        h = input.new_zeros(len(input), self.hidden_size)
-        return h, h
+    states = ("h", "c")
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], t: int, valid: Tensor | None) -> tuple[Tensor, ...]:
         return F.normalized_lstm_cell(
@@ -187,19 +156,26 @@ class _LSTM(_Recurrent):
             state,
             self.weight_hh,
             self.bias,
-            lambda a: self.norm_ih(a, t, valid),
-            lambda a: self.norm_hh(a, t, valid),
-            lambda c: self.norm_out(c, t, valid),
+            lambda a: _normed(self.norm_ih, a, t, valid),
+            lambda a: _normed(self.norm_hh, a, t, valid),
+            lambda c: _normed(self.norm_out, c, t, valid),
         )
 
 
 class _GRU(_Recurrent):
     gates = 3
+    states = ("h",)
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], t: int, valid: Tensor | None) -> tuple[Tensor, ...]:
-        (h,) = state
-        norm_ih, norm_hh = (lambda a, n=n: n(a, t, valid) for n in (self.norm_ih, self.norm_hh))
-        return (F.normalized_gru_cell(x, h, self.weight_hh, self.bias, norm_ih, norm_hh),)
+        h = F.normalized_gru_cell(
+            x,
+            *state,
+            self.weight_hh,
+            self.bias,
+            lambda a: _normed(self.norm_ih, a, t, valid),
+            lambda a: _normed(self.norm_hh, a, t, valid),
+        )
+        return (h,)
 
 
 class BatchNormLSTM(_LSTM):
@@ -215,11 +191,13 @@ class BatchNormLSTM(_LSTM):
 
     Args:
         input_size, hidden_size: of x_t and h_t.
-        max_steps: running averages are kept for so many steps (per step).
+        max_steps: per step, running averages are kept for so many steps: the longest training sequence.
+            Per sequence there are none to keep.
         statistics: "step" or "sequence".
 
     Raises:
-        ValueError: statistics that is neither.
+        ValueError: statistics that is neither; "step" without max_steps; a batch of one example in
+            training.
 
     Source: Cooijmans et al. (2016), equations 6 to 8; Laurent et al. (2016), section 4.
     """
@@ -228,16 +206,14 @@ class BatchNormLSTM(_LSTM):
         self,
         input_size: int,
         hidden_size: int,
-        max_steps: int = 1,
+        max_steps: int | None = None,
         statistics: str = "step",
         device=None,
         dtype=None,
     ) -> None:
         sizes = (4 * hidden_size, 4 * hidden_size, hidden_size)
-        norms = _batch_norms(sizes, (False, False, True), max_steps, statistics, device, dtype)
-        super().__init__(input_size, hidden_size, norms, device, dtype)
-        if statistics == "sequence":
-            self.norm_sequence = _SequenceBatchNorm(4 * hidden_size, device, dtype)
+        norms = _batch_norms(sizes, max_steps, statistics, device, dtype)
+        super().__init__(input_size, hidden_size, *norms, device, dtype)
 
 
 class BatchNormGRU(_GRU):
@@ -255,16 +231,14 @@ class BatchNormGRU(_GRU):
         self,
         input_size: int,
         hidden_size: int,
-        max_steps: int = 1,
+        max_steps: int | None = None,
         statistics: str = "step",
         device=None,
         dtype=None,
     ) -> None:
-        sizes = (3 * hidden_size, 3 * hidden_size)
-        norms = _batch_norms(sizes, (False, False), max_steps, statistics, device, dtype)
-        super().__init__(input_size, hidden_size, (*norms, None), device, dtype)
-        if statistics == "sequence":
-            self.norm_sequence = _SequenceBatchNorm(3 * hidden_size, device, dtype)
+        sizes = (3 * hidden_size, 3 * hidden_size, None)
+        norms = _batch_norms(sizes, max_steps, statistics, device, dtype)
+        super().__init__(input_size, hidden_size, *norms, device, dtype)
 
 
 class LayerNormLSTM(_LSTM):
@@ -277,41 +251,66 @@ class LayerNormLSTM(_LSTM):
     """
 
     def __init__(self, input_size: int, hidden_size: int, device=None, dtype=None) -> None:
-        shapes = ((4 * hidden_size, False), (4 * hidden_size, False), (hidden_size, True))
-        norms = tuple(_Layer(size, bias, device, dtype) for size, bias in shapes)
-        super().__init__(input_size, hidden_size, norms, device, dtype)
+        of_gates = (LayerNorm(4 * hidden_size, bias=False, device=device, dtype=dtype) for _ in ("ih", "hh"))
+        norm_out = LayerNorm(hidden_size, device=device, dtype=dtype)
+        super().__init__(input_size, hidden_size, *of_gates, norm_out, None, device, dtype)
 
 
 class LayerNormGRU(_GRU):
-    """GRU with layer norm on W_x x_t and W_h h_{t−1}.
+    """GRU with layer norm: the gates r, z and the candidate n have index sets, γ and β of their own.
+
+        (r, z) = σ(LN(W_x x_t) + LN(W_h h_{t−1}) + b),        over the 2H of both gates together
+        n = tanh(LN(U_x x_t) + b + r ⊙ LN(U_h h_{t−1})),      over the H of the candidate
+        h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
+
+    b stands for the offsets of both norms, which add up, but for the one inside r ⊙ (…).
 
     Args:
         input_size, hidden_size: of x_t and h_t.
 
-    Source: Ba, Kiros and Hinton (2016), equations 26 to 28.
+    Source: Ba, Kiros and Hinton (2016), equations 26 to 28; which of n and h_{t−1} z lets through as in
+    the authors' code and torch.nn.GRU.
     """
 
     def __init__(self, input_size: int, hidden_size: int, device=None, dtype=None) -> None:
-        gates = (_Layer(3 * hidden_size, False, device, dtype) for _ in range(2))
-        norms = (*gates, None)
-        super().__init__(input_size, hidden_size, norms, device, dtype)
+        norm_ih = _GatesAndCandidate(hidden_size, False, device, dtype)
+        norm_hh = _GatesAndCandidate(hidden_size, True, device, dtype)
+        super().__init__(input_size, hidden_size, norm_ih, norm_hh, None, None, device, dtype)
 
 
-class _SequenceBatchNorm(Module):
-    def __init__(self, num_features: int, device, dtype) -> None:
+class _GatesAndCandidate(Module):
+    """Layer norm of (N, 3H), the first 2H and the last H each by themselves."""
+
+    def __init__(self, hidden_size: int, bias: bool, device, dtype) -> None:
         super().__init__()
-        self.norm = StepBatchNorm(num_features, 1, device=device, dtype=dtype, bias=False)
+        self.gates = LayerNorm(2 * hidden_size, bias=False, device=device, dtype=dtype)
+        self.candidate = LayerNorm(hidden_size, bias=bias, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0."""
+        self.gates.reset_parameters()
+        self.candidate.reset_parameters()
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.norm(input, 0)
+        size = self.candidate.normalized_shape[0]
+        gates, candidate = input.split((2 * size, size), dim=1)
+        return torch.cat([self.gates(gates), self.candidate(candidate)], dim=1)
 
 
 def _batch_norms(
-    sizes: tuple[int, ...], biases: tuple[bool, ...], max_steps: int, statistics: str, device, dtype
-) -> tuple[Module, ...]:
+    sizes: tuple[int, int, int | None], max_steps: int | None, statistics: str, device, dtype
+) -> tuple[Module | None, ...]:
+    """Of W_x x, of W_h h, of what leaves the cell, and of W_x x over the whole sequence."""
     if statistics not in ("step", "sequence"):
         raise ValueError(f"statistics must be 'step' or 'sequence', but got {statistics!r}")
+    kwargs = {"device": device, "dtype": dtype}
     if statistics == "sequence":
-        return tuple(_Identity() for _ in sizes)
-    pairs = zip(sizes, biases, strict=True)
-    return tuple(StepBatchNorm(n, max_steps, bias=bias, device=device, dtype=dtype) for n, bias in pairs)
+        return None, None, None, StepBatchNorm(sizes[0], 1, bias=False, **kwargs)
+    if max_steps is None:
+        raise ValueError(
+            "max_steps must be given with statistics='step': running averages are kept for so many steps"
+        )
+    of_input, of_hidden = (StepBatchNorm(n, max_steps, bias=False, **kwargs) for n in sizes[:2])
+    # the gates' offset is the cell's b; what leaves an LSTM has one of its own
+    out = None if sizes[2] is None else StepBatchNorm(sizes[2], max_steps, **kwargs)
+    return of_input, of_hidden, out, None

@@ -6,6 +6,7 @@ from torch.nn import Module
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
+from normcore.nn._leaf import leaf
 
 __all__ = ["BatchRenorm", "renorm_limits"]
 
@@ -59,11 +60,19 @@ class BatchRenorm(Module):
         self.momentum = momentum
         self.limits = limits
         register_affine(self, (num_features,), affine, affine, device, dtype)
-        self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
-        self.register_buffer("running_std", torch.ones(num_features, device=device, dtype=dtype))
-        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long, device=device))
+        self.register_buffer("running_mean", torch.empty(num_features, device=device, dtype=dtype))
+        self.register_buffer("running_std", torch.empty(num_features, device=device, dtype=dtype))
+        self.register_buffer("num_batches_tracked", torch.empty((), dtype=torch.long, device=device))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A running mean of 0, a running deviation of 1, no step seen, γ = 1, β = 0."""
+        self.running_mean.zero_()
+        self.running_std.fill_(1)
+        self.num_batches_tracked.zero_()
         reset_affine(self)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         r_max, d_max = 1.0, 0.0
         if self.training:

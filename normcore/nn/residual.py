@@ -113,7 +113,12 @@ class SkipInit(Module):
     def __init__(self, sublayer: Module, device=None, dtype=None) -> None:
         super().__init__()
         self.sublayer = sublayer
-        self.alpha = Parameter(torch.zeros((), device=device, dtype=dtype))
+        self.alpha = Parameter(torch.empty((), device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """α = 0; the sublayer is left as it is."""
+        torch.nn.init.zeros_(self.alpha)
 
     def forward(self, input: Tensor) -> Tensor:
         return input + self.alpha * self.sublayer(input)

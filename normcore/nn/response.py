@@ -6,6 +6,7 @@ from torch.nn import Module, Parameter
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
+from normcore.nn._leaf import leaf
 
 __all__ = ["EvoNormB0", "EvoNormS0", "FilterResponseNorm", "LocalResponseNorm"]
 
@@ -28,10 +29,17 @@ class FilterResponseNorm(Module):
         self.num_features = num_features
         self.eps = eps
         register_affine(self, (num_features,), True, True, device, dtype)
-        tau = Parameter(torch.zeros(num_features, device=device, dtype=dtype)) if threshold else None
+        tau = Parameter(torch.empty(num_features, device=device, dtype=dtype)) if threshold else None
         self.register_parameter("threshold", tau)
-        reset_affine(self)
+        self.reset_parameters()
 
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0, τ = 0."""
+        reset_affine(self)
+        if self.threshold is not None:
+            torch.nn.init.zeros_(self.threshold)
+
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.filter_response_norm(input, self.weight, self.bias, self.threshold, self.eps)
 
@@ -39,7 +47,7 @@ class FilterResponseNorm(Module):
         return f"{self.num_features}, eps={self.eps}, threshold={self.threshold is not None}"
 
 
-class LocalResponseNorm(Module):
+class LocalResponseNorm(torch.nn.LocalResponseNorm):
     """y_c = x_c / (k + (α/n) Σ x_c′²)^β over the n neighbouring channels.
 
     Args:
@@ -49,18 +57,9 @@ class LocalResponseNorm(Module):
     Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3; α over n as in torch.nn.
     """
 
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
-        super().__init__()
-        self.size = size
-        self.alpha = alpha
-        self.beta = beta
-        self.k = k
-
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
-
-    def extra_repr(self) -> str:
-        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 class EvoNormS0(Module):
@@ -82,9 +81,15 @@ class EvoNormS0(Module):
         self.num_features = num_features
         self.eps = eps
         register_affine(self, (num_features,), True, True, device, dtype)
-        self.v = Parameter(torch.ones(num_features, device=device, dtype=dtype))
-        reset_affine(self)
+        self.v = Parameter(torch.empty(num_features, device=device, dtype=dtype))
+        self.reset_parameters()
 
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0, v = 1."""
+        reset_affine(self)
+        torch.nn.init.ones_(self.v)
+
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.evonorm_s0(input, self.num_groups, self.v, self.weight, self.bias, self.eps)
 
@@ -111,13 +116,22 @@ class EvoNormB0(Module):
         self.eps = eps
         self.momentum = momentum
         register_affine(self, (num_features,), True, True, device, dtype)
-        self.v = Parameter(torch.ones(num_features, device=device, dtype=dtype))
-        self.register_buffer("running_var", torch.ones(num_features, device=device, dtype=dtype))
-        reset_affine(self)
+        self.v = Parameter(torch.empty(num_features, device=device, dtype=dtype))
+        self.register_buffer("running_var", torch.empty(num_features, device=device, dtype=dtype))
+        self.reset_parameters()
 
+    def reset_parameters(self) -> None:
+        """A running variance of 1, γ = 1, β = 0, v = 1."""
+        self.running_var.fill_(1)
+        reset_affine(self)
+        torch.nn.init.ones_(self.v)
+
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
-        affine = (self.weight, self.bias)
-        return F.evonorm_b0(input, self.running_var, self.v, *affine, self.training, self.momentum, self.eps)
+        gamma_beta = (self.weight, self.bias)
+        return F.evonorm_b0(
+            input, self.running_var, self.v, *gamma_beta, self.training, self.momentum, self.eps
+        )
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -1,54 +1,45 @@
 """Batch norm over the joint batch of several processes."""
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import Module
 
 from normcore import functional as F
+from normcore.nn._leaf import leaf
+from normcore.nn._running import count_batch
 from normcore.nn.batch import BatchNorm
+from normcore.nn.batch_variants import GhostBatchNorm
 
 __all__ = ["SyncBatchNorm"]
 
 
-class SyncBatchNorm(BatchNorm):
+class SyncBatchNorm(BatchNorm, torch.nn.SyncBatchNorm):
     """Batch norm whose index set S_c reaches over the processes of a group.
 
     Shards may differ in size; an empty one takes part with zeros. Every process of the group must run
     forward and backward, or all fail.
 
-    In evaluation, and where torch.distributed is not initialised, it is batch norm.
+    In evaluation, and where torch.distributed is not initialised, it is batch norm. Unlike torch.nn's it
+    runs on a CPU too.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as BatchNorm1d.
+        num_features, eps, momentum, affine, track_running_stats, bias: as BatchNorm1d.
         process_group: of torch.distributed; None for all processes.
 
     Raises:
-        ValueError: one value a channel in the joint batch.
+        ValueError: one value a channel in the joint batch; input of fewer than 2 dimensions.
         RuntimeError: input whose second dimension is not num_features; a process that is gone.
 
     Source: the joint batch of Ioffe and Szegedy (2015), Algorithm 1; torch.nn.SyncBatchNorm.
     """
 
-    _dims = (2, 3, 4, 5)
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        process_group=None,
-        device=None,
-        dtype=None,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
-        self.process_group = process_group
-
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         batch_statistics = self.training or self.running_mean is None
         if not (batch_statistics and dist.is_available() and dist.is_initialized()):
             return super().forward(input)
-        self._check_dim(input)
+        self._check_input_dim(input)
         if input.shape[1] != self.num_features:
             raise RuntimeError(
                 f"SyncBatchNorm: dimension 1 of the input must be num_features={self.num_features}, "
@@ -61,7 +52,48 @@ class SyncBatchNorm(BatchNorm):
             self.running_var if updates else None,
             self.weight,
             self.bias,
-            self._count_batch() if updates else 0.0,
+            count_batch(self) if updates else 0.0,
             self.eps,
             self.process_group,
         )
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group=None) -> Module:
+        """`module` with each batch norm in it, torch.nn's or ours, made a SyncBatchNorm of ours.
+
+        Parameters and buffers are the same tensors, as after torch.nn's function of this name, which
+        gives layers of torch.nn. A GhostBatchNorm is left: to look at a part of the batch is its point.
+
+        Args:
+            module: changed in place; a batch norm by itself gives a new layer.
+            process_group: as in the constructor.
+        """
+        converted: dict[Module, Module] = {}
+
+        def convert(module: Module) -> Module:
+            if module in converted:
+                return converted[module]
+            new = module
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and not isinstance(
+                module, GhostBatchNorm
+            ):
+                new = cls(
+                    module.num_features,
+                    module.eps,
+                    module.momentum,
+                    module.affine,
+                    module.track_running_stats,
+                    process_group,
+                    device="meta",  # its tensors are not used
+                )
+                new.weight, new.bias = module.weight, module.bias
+                for name, buffer in module.named_buffers(recurse=False):
+                    setattr(new, name, buffer)
+                new.train(module.training)
+            converted[module] = new
+            for name, child in list(module._modules.items()):
+                if child is not None:
+                    setattr(new, name, convert(child))
+            return new
+
+        return convert(module)

@@ -68,8 +68,7 @@ def test_copies_and_pickles_compute_the_same(case):
     assert torch.equal(pickle.loads(pickle.dumps(ours))(x), expected)
 
 
-DROP_IN = [f"{family}Norm{n}d" for family in ("Batch", "Instance") for n in (1, 2, 3)]
-DROP_IN += ["GroupNorm", "LayerNorm", "RMSNorm"]
+DROP_IN = [name for name in nn.__all__ if hasattr(torch.nn, name)]
 
 
 @pytest.mark.parametrize("name", DROP_IN)
@@ -77,6 +76,15 @@ def test_constructor_takes_torchs_arguments_with_torchs_defaults(name):
     ours = inspect.signature(getattr(nn, name)).parameters.values()
     theirs = inspect.signature(getattr(torch.nn, name)).parameters.values()
     assert [(p.name, p.default, p.kind) for p in ours] == [(p.name, p.default, p.kind) for p in theirs]
+
+
+@pytest.mark.parametrize("name", DROP_IN)
+def test_a_layer_that_torch_has_is_one_of_torchs(name):
+    """What looks for torch's layers (isinstance) finds it; nothing but forward is its own."""
+    ours, theirs = getattr(nn, name), getattr(torch.nn, name)
+    assert issubclass(ours, theirs) and ours.forward is not theirs.forward
+    parameters = [list(inspect.signature(layer.forward).parameters) for layer in (ours, theirs)]
+    assert parameters[0] == parameters[1]
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"])

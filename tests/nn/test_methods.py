@@ -189,7 +189,7 @@ def test_adaptive_layer_norm(seed):
     x_hat = (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 0.01)
     close(layer(x, c), x_hat)  # starts without a condition
     randomize(layer, seed)
-    gamma, beta = np.split(
+    beta, gamma = np.split(  # the order of the authors' code: shift, scale
         c.numpy() @ layer.linear.weight.detach().numpy().T + layer.linear.bias.detach().numpy(), 2, 1
     )
     close(layer(x, c), x_hat * (1 + gamma[:, None]) + beta[:, None])
