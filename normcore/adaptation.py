@@ -31,7 +31,7 @@ def reestimate(model: Module, batches: Iterable[Tensor]) -> Module:
     Raises:
         ValueError: no batch, or no layer that keeps running averages.
 
-    Source: Wu and Johnson (2021), "Rethinking 'Batch' in BatchNorm", section 3.
+    Source: Wu and Johnson (2021), "Rethinking 'Batch' in BatchNorm" (PreciseBN).
     """
     norms = [m for m in model.modules() if _keeps_averages(m)]
     if not norms:

@@ -95,7 +95,7 @@ class Whitener:
     Raises:
         ValueError: another method.
 
-    Source: Kessy, Lewin and Strimmer (2018), section 2.
+    Source: Kessy, Lewin and Strimmer (2018), "Optimal Whitening and Decorrelation".
     """
 
     def __init__(self, method: str = "zca", eps: float = 1e-8) -> None:

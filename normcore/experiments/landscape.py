@@ -44,7 +44,7 @@ def measure(
     Returns:
         By network ("without", "with"), by quantity, (seeds, measurements).
 
-    Source: Santurkar et al. (2018), section 3.1 and figure 4.
+    Source: Santurkar et al. (2018), section 3.2 and figure 4.
     """
     results = {}
     for name, norm in (("without", None), ("with", norms.BatchNorm1d)):

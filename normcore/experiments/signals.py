@@ -110,7 +110,7 @@ def predict(
         q and χ, (depth,): the mean square of a_l, and the factor by which the mean square of δ grows from
         layer l + 1 to layer l.
 
-    Source: Poole et al. (2016), equation 3; Schoenholz et al. (2017), equation 5.
+    Source: q after Poole et al. (2016), χ after Schoenholz et al. (2017).
     """
     nodes, node_weights = np.polynomial.hermite_e.hermegauss(200)  # even: no node at the kink
     node_weights = node_weights / node_weights.sum()

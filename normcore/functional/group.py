@@ -87,7 +87,7 @@ def instance_norm(
         RuntimeError: a vector that is not (C,); running averages needed but missing.
         NotImplementedError: input that is not floating point.
 
-    Source: Ulyanov, Vedaldi and Lempitsky (2016), equation 4.
+    Source: Ulyanov, Vedaldi and Lempitsky (2016), "Instance Normalization".
     """
     check_floating(input)
     count = input.shape[2:].numel() if input.dim() > 2 else 1

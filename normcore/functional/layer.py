@@ -131,7 +131,7 @@ def qk_norm(query: Tensor, key: Tensor, scale: Tensor, eps: float = 1e-6) -> tup
         scale: g, no dimensions.
         eps: the smallest length that is divided by.
 
-    Source: Henry, Dachapally, Pawar and Chen (2020), section 3.
+    Source: Henry, Dachapally, Pawar and Chen (2020), "Query-Key Normalization for Transformers".
     """
     return scale_norm(query, scale, eps), scale_norm(key, torch.ones_like(scale), eps)
 
@@ -148,7 +148,7 @@ def dynamic_tanh(
         alpha: α, no dimensions.
         weight, bias: γ and β, (C,), or None.
 
-    Source: Zhu, Chen, He, LeCun and Liu (2025), equation 1.
+    Source: Zhu, Chen, He, LeCun and Liu (2025), section 4 and Algorithm 1.
     """
     check_floating(input)
     x = input.to(accumulation_dtype(input.dtype))

@@ -69,7 +69,7 @@ def batch_instance_norm(
         weight, bias: γ and β, (C,), or None.
         training, momentum, eps: as `batch_norm`.
 
-    Source: Nam and Kim (2018), equation 4.
+    Source: Nam and Kim (2018), "Batch-Instance Normalization".
     """
     check_floating(input)
     check_channels("batch_instance_norm", input.shape[1], input, running_mean, running_var, gate, None)

@@ -25,7 +25,7 @@ def filter_response_norm(
         weight, bias, threshold: γ, β and τ, (C,), or None; without τ there is no maximum.
         eps: ε.
 
-    Source: Singh and Krishnan (2020), equations 1 to 4.
+    Source: Singh and Krishnan (2020), section 3.1.
     """
     check_floating(input)
     check_channels("filter_response_norm", input.shape[1], input, None, None, weight, bias)
@@ -94,7 +94,7 @@ def evonorm_s0(
     Raises:
         ValueError: C not divisible by num_groups.
 
-    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
     check_floating(input)
     channels = input.shape[1]
@@ -142,7 +142,7 @@ def evonorm_b0(
     Raises:
         RuntimeError: evaluation without running_var.
 
-    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
     check_floating(input)
     check_channels("evonorm_b0", input.shape[1], input, None, running_var, weight, bias)

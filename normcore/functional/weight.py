@@ -46,8 +46,8 @@ def weight_standardization(
     Raises:
         RuntimeError: a weight of fewer than two dimensions: there is nothing to average over.
 
-    Source: Qiao, Wang, Liu, Shen and Yuille (2019), equation 2; scaled: Brock, De, Smith and
-    Simonyan (2021), equation 1.
+    Source: Qiao, Wang, Liu, Shen and Yuille (2019); scaled: Brock, De, Smith and Simonyan
+    (2021), equation 1.
     """
     if weight.dim() < 2:
         raise RuntimeError(f"weight_standardization: weight must be (out, in, *), but got {shape_of(weight)}")

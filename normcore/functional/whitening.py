@@ -22,7 +22,7 @@ def inverse_root(covariance: Tensor) -> Tensor:
     Args:
         covariance: (*, C, C), symmetric and positive definite.
 
-    Source: Huang, Yang, Lang and Deng (2018), equation 4.
+    Source: Huang, Yang, Lang and Deng (2018).
     """
     eigenvalues, vectors = torch.linalg.eigh(covariance)
     return vectors * eigenvalues.rsqrt().unsqueeze(-2) @ vectors.mT

@@ -24,7 +24,7 @@ class InstanceNorm(torch.nn.modules.instancenorm._InstanceNorm):
         ValueError: input of the wrong number of dimensions, with one position a channel, or, with
             affine, whose channels are not num_features.
 
-    Source: Ulyanov, Vedaldi and Lempitsky (2016), equation 4.
+    Source: Ulyanov, Vedaldi and Lempitsky (2016), "Instance Normalization".
     """
 
     @leaf

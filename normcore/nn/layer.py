@@ -118,7 +118,7 @@ class DynamicTanh(Module):
         features: C, the size of the last dimension.
         alpha_init_value: what α starts at.
 
-    Source: Zhu, Chen, He, LeCun and Liu (2025), equation 1.
+    Source: Zhu, Chen, He, LeCun and Liu (2025), section 4 and Algorithm 1.
     """
 
     def __init__(self, features: int, alpha_init_value: float = 0.5, device=None, dtype=None) -> None:
@@ -154,7 +154,7 @@ class QKNorm(Module):
             the training sequences.
         eps: the smallest length that is divided by.
 
-    Source: Henry, Dachapally, Pawar and Chen (2020), section 3.
+    Source: Henry, Dachapally, Pawar and Chen (2020), "Query-Key Normalization for Transformers".
     """
 
     def __init__(self, scale: float, eps: float = 1e-6, device=None, dtype=None) -> None:

@@ -21,7 +21,7 @@ class BatchInstanceNorm(torch.nn.modules.batchnorm._NormBase):
         num_features: C.
         eps, momentum, affine: as BatchNorm2d.
 
-    Source: Nam and Kim (2018), equations 4 and 5.
+    Source: Nam and Kim (2018), "Batch-Instance Normalization".
     """
 
     def __init__(

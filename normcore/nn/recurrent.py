@@ -199,7 +199,7 @@ class BatchNormLSTM(_LSTM):
         ValueError: statistics that is neither; "step" without max_steps; a batch of one example in
             training.
 
-    Source: Cooijmans et al. (2016), equations 6 to 8; Laurent et al. (2016), section 4.
+    Source: Cooijmans et al. (2016), equations 6 to 8; Laurent et al. (2016).
     """
 
     def __init__(

@@ -107,7 +107,7 @@ class SkipInit(Module):
     Args:
         sublayer: a module from (*, C) to (*, C).
 
-    Source: De and Smith (2020), section 4.
+    Source: De and Smith (2020).
     """
 
     def __init__(self, sublayer: Module, device=None, dtype=None) -> None:

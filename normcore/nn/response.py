@@ -19,7 +19,7 @@ class FilterResponseNorm(Module):
         eps: ε.
         threshold: learn τ, which starts at 0, a ReLU; otherwise no maximum is taken.
 
-    Source: Singh and Krishnan (2020), equations 1 to 4.
+    Source: Singh and Krishnan (2020), section 3.1.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class EvoNormS0(Module):
         num_features: C.
         eps: ε.
 
-    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class EvoNormB0(Module):
         eps: ε.
         momentum: weight of the new value in the running variance.
 
-    Source: Liu, Brock, Simonyan and Le (2020), table 2.
+    Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
 
     def __init__(

@@ -105,7 +105,7 @@ def weight_standardization(
     Returns:
         module.
 
-    Source: Qiao et al. (2019), equation 2; scaled: Brock, De, Smith and Simonyan (2021), equation 1.
+    Source: Qiao et al. (2019); scaled: Brock, De, Smith and Simonyan (2021), equation 1.
     """
     weight = getattr(module, name)
     shape = (len(weight), *[1] * (weight.dim() - 1))
