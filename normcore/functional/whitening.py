@@ -38,7 +38,7 @@ def inverse_root_by_newton(covariance: Tensor, steps: int) -> Tensor:
         steps: T. The paper takes 5, which leaves small eigenvalues partly as they are. Far beyond
             convergence rounding errors grow, the faster the worse Σ is conditioned.
 
-    Source: Huang, Zhou, Zhu, Liu and Shao (2019), Algorithm 1.
+    Source: Huang, Zhou, Zhu, Liu and Shao (2019), "Iterative Normalization".
     """
     trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     scaled = (covariance / trace).view(-1, *covariance.shape[-2:])
@@ -81,7 +81,7 @@ def decorrelated_batch_norm(
         ValueError: C not divisible by num_groups.
         RuntimeError: evaluation without the running averages.
 
-    Source: Huang, Yang, Lang and Deng (2018), Algorithm 1; by iteration: Huang et al. (2019).
+    Source: Huang, Yang, Lang and Deng (2018); by iteration: Huang et al. (2019).
     """
     check_floating(input)
     channels = input.shape[1]
