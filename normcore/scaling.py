@@ -112,10 +112,10 @@ class Whitener:
         covariance = centred.mT @ centred / len(x) + self.eps * identity
         self.mean = mean[0]
         if self.method == "zca":
-            self.matrix = inverse_root(covariance)
+            self.matrix = inverse_root(covariance, self.eps)
         else:
             eigenvalues, vectors = torch.linalg.eigh(covariance)
-            self.matrix = (vectors * eigenvalues.rsqrt()).mT
+            self.matrix = (vectors * eigenvalues.clamp_min(self.eps).rsqrt()).mT
         return self
 
     def transform(self, x: Tensor) -> Tensor:

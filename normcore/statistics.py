@@ -3,8 +3,6 @@
 Notation, as in the book: S is the set of positions that are averaged over, m = |S| their number.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -17,12 +15,22 @@ __all__ = [
     "merge",
     "moments",
     "pooled",
+    "traced",
     "update_running",
     "update_running_moments",
 ]
 
 # Values that are added one after the other; blocks of them are added pairwise.
 BLOCK = 1024
+
+
+def traced() -> bool:
+    """Whether operators are being recorded, by torch.compile, torch.export, torch.jit.trace or ONNX.
+
+    What is recorded must be the formula itself: a recorder fuses it better than a function that it cannot
+    see into, or drops that function without a word.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -92,7 +100,7 @@ def mean_square(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     trailing = 0
     while trailing < len(dims) and dims[-1 - trailing] == x.dim() - 1 - trailing:
         trailing += 1
-    if not trailing or (torch.is_grad_enabled() and x.requires_grad):
+    if not trailing or traced() or (torch.is_grad_enabled() and x.requires_grad):
         return mean_over(x.square(), dims)
     flat = x.flatten(-trailing)
     m = flat.shape[-1]
@@ -123,56 +131,9 @@ def moments(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) ->
     Source: Ioffe and Szegedy (2015), Algorithm 1.
     """
     dims = dimensions(dim, input.dim())
-    # a compiler fuses the formula itself better than a function that it cannot see into
-    both = _moments if torch.compiler.is_compiling() else _Moments.apply
-    mean, var = both(input.to(accumulation_dtype(input.dtype)), dims)
+    mean, centred = centre(input, dims)
+    var = mean_square(centred, dims)
     return (mean, var) if keepdim else (mean.squeeze(dims), var.squeeze(dims))
-
-
-def _moments(x: Tensor, dim: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    mean, centred = centre(x, dim)
-    return mean, mean_square(centred, dim)
-
-
-class _Moments(torch.autograd.Function):
-    """`_moments`, keeping nothing but x for the backward pass.
-
-    ∂L/∂x = (g_mean + 2 g_var (x − mean)) / m
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, dim: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        return _moments(x, dim)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        x, ctx.dim = inputs
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, g_mean: Tensor | None, g_var: Tensor | None):
-        (x,) = ctx.saved_tensors
-        m = max(_count(x, ctx.dim), 1)  # an empty input has an empty gradient
-        if g_var is None:
-            return None if g_mean is None else (g_mean / m).expand_as(x), None
-        _, centred = centre(x, ctx.dim)
-        dx = centred * (g_var * (2 / m))
-        return dx if g_mean is None else dx + g_mean / m, None
-
-    @staticmethod
-    def jvp(ctx, tangent: Tensor, _):
-        (x,) = ctx.saved_tensors
-        _, centred = centre(x, ctx.dim)
-        return mean_over(tangent, ctx.dim), 2 * mean_over(centred * tangent, ctx.dim)
-
-
-def _count(x: Tensor, dim: tuple[int, ...]) -> int:
-    """m, the positions along `dim`."""
-    return math.prod(x.shape[d] for d in dim)
 
 
 def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:

@@ -28,7 +28,7 @@ def test_each_method_is_its_axes(shape, seed):
     same(F.standardize(x, (2, 3)), torch.nn.functional.instance_norm(x))
     grouped = F.standardize(x.view(n, 2, c // 2, h, w), (2, 3, 4)).view(shape)
     same(grouped, torch.nn.functional.group_norm(x, 2))
-    same(F.normalize_rms(x, 3, eps=1e-5), torch.nn.functional.rms_norm(x, (w,), eps=1e-5))
+    same(F.standardize_rms(x, 3, eps=1e-5), torch.nn.functional.rms_norm(x, (w,), eps=1e-5))
 
 
 @given(images, st.integers(0, 10**6))
@@ -56,7 +56,7 @@ def test_normalize_refuses_integers():
     with pytest.raises(NotImplementedError, match="int64"):
         F.standardize(torch.ones(3, 4, dtype=torch.int64), 0)
     with pytest.raises(NotImplementedError, match="int64"):
-        F.normalize_rms(torch.ones(3, 4, dtype=torch.int64), 0)
+        F.standardize_rms(torch.ones(3, 4, dtype=torch.int64), 0)
 
 
 def test_no_name_of_torch_with_another_meaning():
@@ -74,7 +74,7 @@ POSITIONLESS = {
     "standardize": lambda x, v: F.standardize(
         x, tuple(range(2, x.dim())), v.view(-1, *[1] * (x.dim() - 2)), eps=0.1
     ),
-    "normalize_rms": lambda x, v: F.normalize_rms(x, tuple(range(2, x.dim())), eps=0.1),
+    "standardize_rms": lambda x, v: F.standardize_rms(x, tuple(range(2, x.dim())), eps=0.1),
     "filter_response_norm": lambda x, v: F.filter_response_norm(x, v, v, v),
     "adaptive_instance_norm": lambda x, v: F.adaptive_instance_norm(x, 2 * x + 1),
     "evonorm_s0": lambda x, v: F.evonorm_s0(x, 2, v, v),

@@ -21,7 +21,7 @@ METHODS = {
     "batch norm": lambda x, w: F.standardize(x @ w.mT, 0, eps=0.0),
     "weight norm": of_weights,
     "layer norm": lambda x, w: F.standardize(x @ w.mT, 1, eps=0.0),
-    "RMS norm": lambda x, w: F.normalize_rms(x @ w.mT, 1, eps=0.0),
+    "RMS norm": lambda x, w: F.standardize_rms(x @ w.mT, 1, eps=0.0),
 }
 
 

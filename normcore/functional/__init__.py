@@ -1,6 +1,6 @@
 """Each method's forward formula, stateless; torch.nn.functional's signature where it has the method.
 
-Every method is `standardize` (or `normalize_rms`) over its own index set. For images, input (N, C, H, W):
+Every method is `standardize` (or `standardize_rms`) over its own index set. For images, input (N, C, H, W):
 
     batch norm      mean over (N, H, W)        one mean a channel
     layer norm      mean over (C, H, W)        one mean an example
@@ -28,7 +28,7 @@ from normcore.functional.layer import (
 from normcore.functional.mixed import adaptive_instance_norm, batch_instance_norm, switchable_norm
 from normcore.functional.recurrent import normalized_gru_cell, normalized_lstm_cell
 from normcore.functional.response import evonorm_b0, evonorm_s0, filter_response_norm, local_response_norm
-from normcore.functional.standardization import normalize_rms, standardize
+from normcore.functional.standardization import standardize, standardize_rms
 from normcore.functional.sync import sync_batch_norm
 from normcore.functional.weight import spectral_norm, weight_norm, weight_standardization
 from normcore.functional.whitening import decorrelated_batch_norm
@@ -51,7 +51,6 @@ __all__ = [
     "layer_norm",
     "local_response_norm",
     "mean_only_batch_norm",
-    "normalize_rms",
     "normalized_gru_cell",
     "normalized_lstm_cell",
     "partial_rms_norm",
@@ -60,6 +59,7 @@ __all__ = [
     "scale_norm",
     "spectral_norm",
     "standardize",
+    "standardize_rms",
     "switchable_norm",
     "sync_batch_norm",
     "virtual_batch_norm",

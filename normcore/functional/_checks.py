@@ -10,6 +10,10 @@ def shape_of(tensor: Tensor) -> str:
 
 
 def check_floating(input: Tensor) -> None:
+    if input.is_nested:
+        raise NotImplementedError(
+            "input must not be a nested tensor: pad it, or normalize one by one what unbind() gives"
+        )
     if not input.is_floating_point():
         raise NotImplementedError(
             f"input must be floating point, but got {input.dtype} {shape_of(input)}: convert it with .float()"
@@ -21,16 +25,11 @@ def check_eps(name: str, eps: float) -> None:
         raise ValueError(f"{name}: eps must be non-negative, but got {eps}")
 
 
-def check_channels(
-    name: str,
-    channels: int,
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-) -> None:
-    vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+def check_channels(name: str, input: Tensor, **vectors: Tensor | None) -> None:
+    """That the input is (N, C, *) and each vector, if given, (C,)."""
+    if input.dim() < 2:
+        raise RuntimeError(f"{name}: input must be (N, C) or (N, C, *), but got {shape_of(input)}")
+    channels = input.shape[1]
     for argument, vector in vectors.items():
         if vector is not None and vector.shape != (channels,):
             raise RuntimeError(
@@ -39,13 +38,13 @@ def check_channels(
             )
 
 
-def check_running(
-    name: str, running_mean: Tensor | None, running_var: Tensor | None, batch: bool, mode: str
-) -> None:
-    if not batch and (running_mean is None or running_var is None):
-        raise RuntimeError(f"{name}: running_mean and running_var must be given with {mode}")
-    if (running_mean is None) != (running_var is None):
-        raise ValueError(f"{name}: give both running_mean and running_var, or neither")
+def check_running(name: str, training: bool, mode: str = "training=False", **averages: Tensor | None) -> None:
+    """That evaluation has its running averages, and training all of them or none."""
+    missing = [argument for argument, average in averages.items() if average is None]
+    if missing and not training:
+        raise RuntimeError(f"{name}: {' and '.join(averages)} must be given with {mode}")
+    if missing and len(missing) < len(averages):
+        raise ValueError(f"{name}: give both {' and '.join(averages)}, or neither")
 
 
 def check_normalized_shape(

@@ -4,13 +4,12 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
+from normcore.functional.mixed import affine, centre_instances
 from normcore.functional.standardization import (
-    affine,
-    centre_instances,
-    normalize_with,
-    normalize_with_statistics,
     per_channel,
     scale_and_shift,
+    standardize_by,
+    standardize_with_statistics,
 )
 from normcore.statistics import (
     accumulation_dtype,
@@ -57,26 +56,24 @@ def batch_norm(
     Source: Ioffe and Szegedy (2015), Algorithms 1 and 2.
     """
     check_floating(input)
-    if input.dim() < 2:
-        raise RuntimeError(f"batch_norm: input must be (N, C) or (N, C, *), but got {shape_of(input)}")
-    channels = input.shape[1]
-    check_channels("batch_norm", channels, input, running_mean, running_var, weight, bias)
-    check_running("batch_norm", running_mean, running_var, training, "training=False")
+    averages = {"running_mean": running_mean, "running_var": running_var}
+    check_channels("batch_norm", input, **averages, weight=weight, bias=bias)
+    check_running("batch_norm", training, **averages)
     if eps < 0 or (training and eps == 0):
         bound = "positive in training" if training else "non-negative"
         raise ValueError(f"batch_norm: eps must be {bound}, but got {eps}")
     if not training:
-        return normalize_with(input, running_mean, running_var, weight, bias, eps)
+        return standardize_by(input, running_mean, running_var, weight, bias, eps)
 
-    count = input.numel() // channels if channels else 0
+    count = input.numel() // max(input.shape[1], 1)
     if count == 1:
         raise ValueError(
             f"batch_norm: expected more than 1 value per channel when training, got input {shape_of(input)}: "
             "the variance of one value is 0. Use a larger batch, or eval()."
         )
     dim = (0, *range(2, input.dim()))
-    y, mean, var = normalize_with_statistics(
-        input, dim, per_channel(weight, input), per_channel(bias, input), eps
+    y, mean, var = standardize_with_statistics(
+        input, dim, per_channel(weight, input), per_channel(bias, input), eps, input.dtype
     )
     update_running_moments(running_mean, running_var, mean, var, count, momentum)
     return y
@@ -119,8 +116,8 @@ def batch_renorm(
     Source: Ioffe (2017), Algorithm 1.
     """
     check_floating(input)
-    check_channels("batch_renorm", input.shape[1], input, running_mean, None, weight, bias)
-    check_channels("batch_renorm", input.shape[1], input, running_std, None, None, None)
+    vectors = {"running_mean": running_mean, "running_std": running_std, "weight": weight, "bias": bias}
+    check_channels("batch_renorm", input, **vectors)
     # the limits of a schedule are tensors, which a check would have to wait for
     if not isinstance(r_max, Tensor) and not isinstance(d_max, Tensor) and (r_max < 1 or d_max < 0):
         raise ValueError(
@@ -131,7 +128,7 @@ def batch_renorm(
     run_mean, run_std = (per_channel(s, input).to(x.dtype) for s in (running_mean, running_std))
     if not training:
         return scale_and_shift((x - run_mean) / run_std, gamma, beta, input.dtype)
-    x_hat, mean, var = normalize_with_statistics(x, (0, *range(2, input.dim())), None, None, eps)
+    x_hat, mean, var = standardize_with_statistics(x, (0, *range(2, x.dim())), None, None, eps, x.dtype)
     std = torch.sqrt(var + eps)
     r = (std / run_std).clamp(1 / r_max, r_max).detach()
     d = ((mean - run_mean) / run_std).clamp(-d_max, d_max).detach()
@@ -171,7 +168,7 @@ def mean_only_batch_norm(
     Source: Salimans and Kingma (2016), section 4.
     """
     check_floating(input)
-    check_channels("mean_only_batch_norm", input.shape[1], input, running_mean, None, None, bias)
+    check_channels("mean_only_batch_norm", input, running_mean=running_mean, bias=bias)
     x = input.to(accumulation_dtype(input.dtype))
     if training:
         mean, y = centre(x, (0, *range(2, input.dim())))
@@ -211,13 +208,13 @@ def virtual_batch_norm(
     Source: Salimans et al. (2016), "Improved Techniques for Training GANs", section 3.5.
     """
     check_floating(input)
-    check_channels("virtual_batch_norm", input.shape[1], input, None, None, weight, bias)
+    check_channels("virtual_batch_norm", input, weight=weight, bias=bias)
     if not 1 <= reference_size <= len(input):
         raise ValueError(
             f"virtual_batch_norm: reference_size must be between 1 and the batch size, but got "
             f"{reference_size} for input {shape_of(input)}"
         )
-    centred, own_mean, own_var = centre_instances(input.to(accumulation_dtype(input.dtype)))
+    centred, own_mean, own_var = centre_instances(input)
     ref_mean, ref_var = pooled(own_mean[:reference_size], own_var[:reference_size], 0)
     _, mean, var = merge(reference_size, ref_mean, ref_var, 1, own_mean, own_var)
     is_reference = torch.arange(len(input), device=input.device) < reference_size

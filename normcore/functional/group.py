@@ -3,7 +3,12 @@
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_eps, check_floating, check_running, shape_of
-from normcore.functional.standardization import normalize_with, normalize_with_statistics, per_channel
+from normcore.functional.standardization import (
+    autocast_dtype,
+    per_channel,
+    standardize_by,
+    standardize_with_statistics,
+)
 from normcore.statistics import update_running_moments
 
 
@@ -35,17 +40,15 @@ def group_norm(
     Source: Wu and He (2018), equation 7.
     """
     check_floating(input)
-    if input.dim() < 2:
-        raise RuntimeError(f"group_norm: input must be (N, C) or (N, C, *), but got {shape_of(input)}")
     if num_groups < 1:
         raise ValueError(f"group_norm: num_groups must be at least 1, but got {num_groups}")
+    check_channels("group_norm", input, weight=weight, bias=bias)
     channels = input.shape[1]
     if channels % num_groups:
         raise RuntimeError(
             f"group_norm: the number of channels must be divisible by num_groups={num_groups}, "
             f"but input {shape_of(input)} has {channels}"
         )
-    check_channels("group_norm", channels, input, None, None, weight, bias)
     check_eps("group_norm", eps)
     if channels and input.numel() == num_groups:
         raise ValueError(
@@ -53,9 +56,9 @@ def group_norm(
             f"and num_groups={num_groups}: the variance of one value is 0"
         )
     grouped = input.unflatten(1, (num_groups, channels // num_groups))
-    affine = [None if p is None else grouped_vector(p, num_groups, grouped) for p in (weight, bias)]
-    y, _, _ = normalize_with_statistics(grouped, tuple(range(2, grouped.dim())), *affine, eps)
-    return y.flatten(1, 2)
+    gamma, beta = (None if p is None else grouped_vector(p, num_groups, grouped) for p in (weight, bias))
+    dim = tuple(range(2, grouped.dim()))
+    return standardize_with_statistics(grouped, dim, gamma, beta, eps, autocast_dtype(input))[0].flatten(1, 2)
 
 
 def instance_norm(
@@ -98,15 +101,16 @@ def instance_norm(
         )
     if input.dim() < 3:
         raise RuntimeError(f"instance_norm: input must be (N, C, *), but got {shape_of(input)}")
-    check_channels("instance_norm", input.shape[1], input, running_mean, running_var, weight, bias)
-    check_running("instance_norm", running_mean, running_var, use_input_stats, "use_input_stats=False")
+    averages = {"running_mean": running_mean, "running_var": running_var}
+    check_channels("instance_norm", input, **averages, weight=weight, bias=bias)
+    check_running("instance_norm", use_input_stats, "use_input_stats=False", **averages)
     check_eps("instance_norm", eps)
     if not use_input_stats:
-        return normalize_with(input, running_mean, running_var, weight, bias, eps)
+        return standardize_by(input, running_mean, running_var, weight, bias, eps)
 
     dim = tuple(range(2, input.dim()))
-    y, mean, var = normalize_with_statistics(
-        input, dim, per_channel(weight, input), per_channel(bias, input), eps
+    y, mean, var = standardize_with_statistics(
+        input, dim, per_channel(weight, input), per_channel(bias, input), eps, input.dtype
     )
     if input.numel():
         mean, var = mean.mean(0), var.mean(0)

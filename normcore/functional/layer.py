@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_eps, check_floating, check_normalized_shape
-from normcore.functional.standardization import normalize_rms, normalize_with_statistics, scale_and_shift
+from normcore.functional.standardization import (
+    autocast_dtype,
+    scale_and_shift,
+    standardize_rms_with_statistics,
+    standardize_with_statistics,
+)
 from normcore.statistics import accumulation_dtype
 
 
@@ -40,8 +45,7 @@ def layer_norm(
     check_floating(input)
     dim = check_normalized_shape("layer_norm", input, normalized_shape, weight, bias)
     check_eps("layer_norm", eps)
-    y, _, _ = normalize_with_statistics(input, dim, weight, bias, eps)
-    return y
+    return standardize_with_statistics(input, dim, weight, bias, eps, autocast_dtype(input))[0]
 
 
 def rms_norm(
@@ -64,7 +68,7 @@ def rms_norm(
     if eps is None:
         eps = torch.finfo(accumulation_dtype(input.dtype)).eps
     check_eps("rms_norm", eps)
-    return normalize_rms(input, dim, weight, eps)
+    return standardize_rms_with_statistics(input, dim, weight, eps, autocast_dtype(input))[0]
 
 
 def partial_rms_norm(
@@ -95,7 +99,8 @@ def partial_rms_norm(
     if eps is None:
         eps = torch.finfo(x.dtype).eps
     flat = x.flatten(-len(dim))
-    k = math.ceil(fraction * flat.shape[-1])
+    m = flat.shape[-1]
+    k = math.ceil(round(fraction * m, 9))  # 0.07 · 100 is above 7 in floating point
     square = flat[..., :k].square().mean(-1, keepdim=True)
     y = (flat * torch.rsqrt(square + eps)).view(input.shape)
     return scale_and_shift(y, weight, None, input.dtype)

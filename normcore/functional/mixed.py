@@ -4,19 +4,9 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
-from normcore.functional.standardization import (
-    affine,
-    centre_instances,
-    normalize_with_statistics,
-    per_channel,
-)
-from normcore.statistics import (
-    accumulation_dtype,
-    moments,
-    pooled,
-    update_running,
-    update_running_moments,
-)
+from normcore.functional.standardization import per_channel, scale_and_shift, standardize
+from normcore.kernels.moments import CentredMoments, moments
+from normcore.statistics import centre, mean_square, pooled, update_running, update_running_moments
 
 
 def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:
@@ -35,16 +25,17 @@ def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) ->
     Source: Huang and Belongie (2017), equation 8.
     """
     check_floating(content)
+    check_channels("adaptive_instance_norm", content)
     if content.shape[:2] != style.shape[:2]:
         raise ValueError(
             f"adaptive_instance_norm: content and style must agree in (N, C), but they are "
             f"{shape_of(content)} and {shape_of(style)}"
         )
+    check_floating(style)
     mean, var = moments(style, tuple(range(2, style.dim())))
-    trailing = (1,) * (content.dim() - 2)
-    gamma, beta = (s.reshape(*s.shape, *trailing) for s in (torch.sqrt(var + eps), mean))
-    y, _, _ = normalize_with_statistics(content, tuple(range(2, content.dim())), gamma, beta, eps)
-    return y
+    shape = (*content.shape[:2], *[1] * (content.dim() - 2))
+    gamma, beta = torch.sqrt(var + eps).view(shape), mean.view(shape)
+    return standardize(content, tuple(range(2, content.dim())), gamma, beta, eps)
 
 
 def batch_instance_norm(
@@ -72,10 +63,10 @@ def batch_instance_norm(
     Source: Nam and Kim (2018), "Batch-Instance Normalization".
     """
     check_floating(input)
-    check_channels("batch_instance_norm", input.shape[1], input, running_mean, running_var, gate, None)
-    check_channels("batch_instance_norm", input.shape[1], input, None, None, weight, bias)
-    check_running("batch_instance_norm", running_mean, running_var, training, "training=False")
-    centred, mean, var = centre_instances(input.to(accumulation_dtype(input.dtype)))
+    averages = {"running_mean": running_mean, "running_var": running_var}
+    check_channels("batch_instance_norm", input, **averages, gate=gate, weight=weight, bias=bias)
+    check_running("batch_instance_norm", training, **averages)
+    centred, mean, var = centre_instances(input)
     batch_mean, batch_var = pooled(mean, var, 0)
     if training:
         count = input.numel() // max(input.shape[1], 1)
@@ -123,15 +114,16 @@ def switchable_norm(
     Source: Luo, Ren, Peng, Zhang and Li (2018), equations 3 to 5.
     """
     check_floating(input)
-    check_channels("switchable_norm", input.shape[1], input, running_mean, running_var, weight, bias)
-    check_running("switchable_norm", running_mean, running_var, training, "training=False")
+    averages = {"running_mean": running_mean, "running_var": running_var}
+    check_channels("switchable_norm", input, **averages, weight=weight, bias=bias)
+    check_running("switchable_norm", training, **averages)
     for name, given in {"mean_weight": mean_weight, "var_weight": var_weight}.items():
         if given.shape != (3,):
             raise ValueError(
                 f"switchable_norm: {name} must have shape (3,), for instance, layer and batch, "
                 f"but it is {shape_of(given)}"
             )
-    centred, mean, var = centre_instances(input.to(accumulation_dtype(input.dtype)))
+    centred, mean, var = centre_instances(input)
     batch = pooled(mean, var, 0)
     if not training:
         batch = tuple(per_channel(s, input).to(mean.dtype) for s in (running_mean, running_var))
@@ -143,3 +135,31 @@ def switchable_norm(
     mixed_var = sum(w * v for w, v in zip(var_weight.softmax(0), variances, strict=True))
     scale = torch.rsqrt(mixed_var + eps)
     return affine(centred, scale, (mean - mixed_mean) * scale, weight, bias, input)
+
+
+def centre_instances(input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x − μ, μ and the biased σ² of each example's channels, over the positions of (N, C, *).
+
+    Methods that mix index sets are made of these: the statistics of a batch or of a layer are pooled
+    from the instances', and what follows is one scale and shift of x − μ for each example and channel.
+    """
+    return centred_moments(input, tuple(range(2, input.dim())))
+
+
+@CentredMoments.runs
+def centred_moments(input: Tensor, dim: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """x − μ, μ and the biased σ² (size 1 in `dim`)."""
+    mean, centred = centre(input, dim)
+    return centred, mean, mean_square(centred, dim)
+
+
+def affine(
+    centred: Tensor, scale: Tensor, shift: Tensor, weight: Tensor | None, bias: Tensor | None, input: Tensor
+) -> Tensor:
+    """(centred · scale + shift) · γ + β in one pass: the products of small tensors are taken first."""
+    if weight is not None:
+        gamma = per_channel(weight, input)
+        scale, shift = scale * gamma, shift * gamma
+    if bias is not None:
+        shift = shift + per_channel(bias, input)
+    return scale_and_shift(centred, scale, shift.expand_as(scale), input.dtype)

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from normcore.functional._by_hand import ByHand
 from normcore.functional._checks import check_channels, check_floating, shape_of
 from normcore.functional.standardization import per_channel, scale_and_shift
-from normcore.statistics import accumulation_dtype, mean_square, moments, pooled, update_running_moments
+from normcore.kernels.moments import mean_square, moments
+from normcore.kernels.response import Quotient, Thresholded
+from normcore.statistics import accumulation_dtype, pooled, update_running_moments
 
 
 def filter_response_norm(
@@ -28,17 +29,16 @@ def filter_response_norm(
     Source: Singh and Krishnan (2020), section 3.1.
     """
     check_floating(input)
-    check_channels("filter_response_norm", input.shape[1], input, None, None, weight, bias)
-    check_channels("filter_response_norm", input.shape[1], input, None, None, threshold, None)
+    check_channels("filter_response_norm", input, weight=weight, bias=bias, threshold=threshold)
     x = input.to(accumulation_dtype(input.dtype))
     gamma, beta, tau = (per_channel(p, input) for p in (weight, bias, threshold))
-    scale = torch.rsqrt(_MeanSquare.of(x) + eps)
+    scale = torch.rsqrt(mean_square(x, tuple(range(2, x.dim()))) + eps)
     if gamma is not None:
         scale = scale * gamma
     if tau is None:
         return scale_and_shift(x, scale, beta, input.dtype)
     beta = torch.zeros_like(tau) if beta is None else beta
-    return _Thresholded.of(x, scale, beta.to(x.dtype), tau.to(x.dtype)).to(input.dtype)
+    return thresholded(x, scale, beta.to(x.dtype), tau.to(x.dtype)).to(input.dtype)
 
 
 def local_response_norm(
@@ -97,9 +97,8 @@ def evonorm_s0(
     Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
     check_floating(input)
+    check_channels("evonorm_s0", input, v=v, weight=weight, bias=bias)
     channels = input.shape[1]
-    check_channels("evonorm_s0", channels, input, None, None, weight, bias)
-    check_channels("evonorm_s0", channels, input, None, None, v, None)
     if num_groups < 1 or channels % num_groups:
         raise ValueError(
             f"evonorm_s0: the number of channels must be divisible by num_groups={num_groups}, "
@@ -107,7 +106,7 @@ def evonorm_s0(
         )
     x = input.to(accumulation_dtype(input.dtype))
     grouped = x.unflatten(1, (num_groups, channels // num_groups))
-    _, var = moments(grouped, tuple(range(2, grouped.dim())), keepdim=True)
+    _, var = moments(grouped, tuple(range(2, grouped.dim())))
     # one factor an example and channel, its group's 1/σ and its own γ
     factor = torch.rsqrt(var + eps).expand(*grouped.shape[:3], *[1] * (grouped.dim() - 3)).flatten(1, 2)
     if weight is not None:
@@ -145,10 +144,9 @@ def evonorm_b0(
     Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
     check_floating(input)
-    check_channels("evonorm_b0", input.shape[1], input, None, running_var, weight, bias)
-    check_channels("evonorm_b0", input.shape[1], input, None, None, v, None)
+    check_channels("evonorm_b0", input, running_var=running_var, v=v, weight=weight, bias=bias)
     x = input.to(accumulation_dtype(input.dtype))
-    mean, instance_var = moments(x, tuple(range(2, input.dim())), keepdim=True)
+    mean, instance_var = moments(x, tuple(range(2, x.dim())))
     if training:
         _, batch_var = pooled(mean, instance_var, 0)
         count = input.numel() // input.shape[1]
@@ -159,84 +157,19 @@ def evonorm_b0(
         batch_var = per_channel(running_var, input).to(x.dtype)
     above, floor = torch.sqrt(instance_var + eps), torch.sqrt(batch_var + eps)
     gamma = torch.ones_like(floor) if weight is None else per_channel(weight, input).to(x.dtype)
-    y = _Quotient.of(x, gamma, per_channel(v, input).to(x.dtype), above, floor)
+    y = quotient(x, gamma, per_channel(v, input).to(x.dtype), above, floor)
     if bias is not None:
         y = y.add_(per_channel(bias, input))
     return y.to(input.dtype)
 
 
-class _Quotient(ByHand):
-    """y = f x / max(v x + a, b), with f, v, a and b of size 1 along the positions."""
-
-    @staticmethod
-    def formula(x: Tensor, f: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return f * x / torch.maximum(v * x + a, b)
-
-    @staticmethod
-    def forward(x: Tensor, f: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return torch.maximum((v * x).add_(a), b).reciprocal_().mul_(x).mul_(f)
-
-    @staticmethod
-    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-        (x, f, v, a, b), (g,) = inputs, grads
-        space = tuple(range(2, x.dim()))
-        line = (v * x).add_(a)
-        by_line = line > b
-        largest = torch.maximum(line, b, out=line)
-        h = g / largest
-        k = h * x
-        df = _sum(k, space, f.shape)
-        k.div_(largest)  # −∂L/∂max over f
-        of_both = _sum(k, space, x.shape[:2] + a.shape[2:], f)
-        k.mul_(by_line)
-        of_line = _sum(k, space, of_both.shape, f)
-        db = (of_line - of_both).sum_to_size(b.shape)
-        dv = -_sum(torch.mul(k, x, out=largest), space, v.shape, f)
-        dx = h.sub_(k.mul_(v)).mul_(f)
-        return dx, df, dv, -of_line.sum_to_size(a.shape), db
+@Quotient.runs
+def quotient(x: Tensor, f: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """f x / max(v x + a, b), with f, v, a and b of size 1 along the positions."""
+    return f * x / torch.maximum(v * x + a, b)
 
 
-class _Thresholded(ByHand):
-    """y = max(r x + β, τ), with r, β and τ of size 1 along the positions."""
-
-    @staticmethod
-    def formula(x: Tensor, r: Tensor, beta: Tensor, tau: Tensor) -> Tensor:
-        return torch.maximum(r * x + beta, tau)
-
-    @staticmethod
-    def forward(x: Tensor, r: Tensor, beta: Tensor, tau: Tensor) -> Tensor:
-        y = (r * x).add_(beta)
-        return y.clamp_(min=tau)
-
-    @staticmethod
-    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-        (x, r, beta, tau), (g,) = inputs, grads
-        space = tuple(range(2, x.dim()))
-        h = (r * x).add_(beta)
-        torch.mul(g, h > tau, out=h)
-        of_both = _sum(g, space, r.shape)
-        of_line = _sum(h, space, r.shape)
-        dr = _sum(h * x, space, r.shape)
-        dtau = (of_both - of_line).sum_to_size(tau.shape)
-        return h.mul_(r), dr, of_line.sum_to_size(beta.shape), dtau
-
-
-class _MeanSquare(ByHand):
-    """(1/m) Σ x² over the positions."""
-
-    @staticmethod
-    def formula(x: Tensor) -> Tensor:
-        return mean_square(x, tuple(range(2, x.dim())))
-
-    forward = formula
-
-    @staticmethod
-    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-        (x,), (g,) = inputs, grads
-        return (x * (g * (2 / max(x.shape[2:].numel(), 1))),)
-
-
-def _sum(full: Tensor, space: tuple[int, ...], shape: torch.Size, times: Tensor | None = None) -> Tensor:
-    """Summed to a shape that broadcasts against `full`: over the positions first, which are many."""
-    small = full.sum(space, keepdim=True) if space else full
-    return (small if times is None else small * times).sum_to_size(shape)
+@Thresholded.runs
+def thresholded(x: Tensor, r: Tensor, beta: Tensor, tau: Tensor) -> Tensor:
+    """max(r x + β, τ), with r, β and τ of size 1 along the positions."""
+    return torch.maximum(r * x + beta, tau)

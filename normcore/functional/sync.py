@@ -39,11 +39,11 @@ def sync_batch_norm(
     Source: the joint batch of Ioffe and Szegedy (2015), Algorithm 1; torch.nn.SyncBatchNorm.
     """
     check_floating(input)
-    channels = input.shape[1]
-    check_channels("sync_batch_norm", channels, input, running_mean, running_var, weight, bias)
+    vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    check_channels("sync_batch_norm", input, **vectors)
     x = input.to(accumulation_dtype(input.dtype))
     dim = (0, *range(2, x.dim()))
-    count = torch.tensor(float(input.numel() // channels), dtype=torch.float64, device=x.device)
+    count = torch.tensor(float(input.numel() // max(input.shape[1], 1)), dtype=torch.float64, device=x.device)
     dist.all_reduce(count, group=process_group)
     m = int(count)
     if m == 1:

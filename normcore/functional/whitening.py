@@ -1,35 +1,78 @@
 """Whitening: features centred, scaled and decorrelated."""
 
 import contextlib
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from normcore.functional._by_hand import ByHand
-from normcore.functional._checks import check_channels, check_floating
-from normcore.statistics import accumulation_dtype, centre, update_running
+from normcore.functional._checks import check_channels, check_floating, check_running
+from normcore.statistics import accumulation_dtype, centre, traced, update_running
 
 __all__ = ["decorrelated_batch_norm", "inverse_root", "inverse_root_by_newton"]
 
-# Entries up to which the whole tensor stays in the cache, and a loop over groups costs more than it saves.
-SMALL = 2**18
+
+class _InverseRoot(torch.autograd.Function):
+    """Σ^(−1/2) with the gradient that stays finite where eigenvalues agree.
+
+        ∂L/∂Σ = D (K ∘ Dᵀ G D) Dᵀ,        K_ij = −1 / (√λ_i √λ_j (√λ_i + √λ_j)),   G = ∂L/∂Σ^(−1/2)
+
+    K is the divided difference (λ_i^(−1/2) − λ_j^(−1/2)) / (λ_i − λ_j), written without the subtractions
+    that are 0/0 at λ_i = λ_j. The gradients of the eigenvectors themselves do not exist there.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(covariance: Tensor, eps: float) -> Tensor:
+        eigenvalues, vectors = _eigen(covariance, eps)
+        return vectors * eigenvalues.rsqrt().unsqueeze(-2) @ vectors.mT
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        covariance, ctx.eps = inputs
+        ctx.save_for_backward(covariance)
+        ctx.save_for_forward(covariance)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _through_inverse_root(*ctx.saved_tensors, grad, ctx.eps), None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, _):
+        return _through_inverse_root(*ctx.saved_tensors, tangent, ctx.eps)  # the map is its own transpose
 
 
-def inverse_root(covariance: Tensor) -> Tensor:
+def _eigen(covariance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Λ and D. What rounding has taken below ε comes back to it."""
+    eigenvalues, vectors = torch.linalg.eigh(covariance)
+    return eigenvalues.clamp_min(eps), vectors
+
+
+def _through_inverse_root(covariance: Tensor, grad: Tensor, eps: float) -> Tensor:
+    eigenvalues, vectors = _eigen(covariance, eps)
+    root = eigenvalues.sqrt()
+    row, column = root.unsqueeze(-2), root.unsqueeze(-1)
+    k = -1 / (row * column * (row + column))
+    return vectors @ (k * (vectors.mT @ grad @ vectors)) @ vectors.mT
+
+
+def inverse_root(covariance: Tensor, eps: float = 0.0) -> Tensor:
     """Σ^(−1/2), by its eigenvectors: Σ = D Λ Dᵀ, Σ^(−1/2) = D Λ^(−1/2) Dᵀ (ZCA).
 
     Args:
         covariance: (*, C, C), symmetric and positive definite.
+        eps: the least that an eigenvalue of Σ can be. Rounding takes small ones below it, and below 0.
 
     Source: Huang, Yang, Lang and Deng (2018).
     """
-    eigenvalues, vectors = torch.linalg.eigh(covariance)
-    return vectors * eigenvalues.rsqrt().unsqueeze(-2) @ vectors.mT
+    if traced():
+        eigenvalues, vectors = _eigen(covariance, eps)
+        return vectors * eigenvalues.rsqrt().unsqueeze(-2) @ vectors.mT
+    return _InverseRoot.apply(covariance, eps)
 
 
 def inverse_root_by_newton(covariance: Tensor, steps: int) -> Tensor:
-    """Σ^(−1/2), by Newton's iteration; no eigenvectors, whose gradients are unstable.
+    """Σ^(−1/2), by Newton's iteration: products of matrices alone.
 
         Σ_N = Σ / tr Σ,   P_0 = I,   P_k = (3 P_{k−1} − P_{k−1}³ Σ_N) / 2,   Σ^(−1/2) ≈ P_T / √(tr Σ)
 
@@ -78,14 +121,17 @@ def decorrelated_batch_norm(
         newton_steps: T of Newton's iteration; None for eigenvectors.
 
     Raises:
-        ValueError: C not divisible by num_groups.
-        RuntimeError: evaluation without the running averages.
+        ValueError: C not divisible by num_groups; one of the running averages without the other.
+        RuntimeError: a vector that is not (C,); evaluation without the running averages.
 
     Source: Huang, Yang, Lang and Deng (2018); by iteration: Huang et al. (2019).
     """
     check_floating(input)
+    check_channels("decorrelated_batch_norm", input, running_mean=running_mean, weight=weight, bias=bias)
+    check_running(
+        "decorrelated_batch_norm", training, running_mean=running_mean, running_whitening=running_whitening
+    )
     channels = input.shape[1]
-    check_channels("decorrelated_batch_norm", channels, input, running_mean, None, weight, bias)
     if num_groups < 1 or channels % num_groups:
         raise ValueError(
             f"decorrelated_batch_norm: the number of channels must be divisible by num_groups={num_groups}, "
@@ -93,41 +139,29 @@ def decorrelated_batch_norm(
         )
     if not input.numel():
         return input.clone()
-    x = input.to(accumulation_dtype(input.dtype))
+    x = input.to(accumulation_dtype(input.dtype)).movedim(1, 0).flatten(1)
     with _in_full_precision(input.device.type):
         if training:
+            mean, centred = centre(x, 1)
+            groups = centred.view(num_groups, -1, x.shape[1])
             identity = torch.eye(channels // num_groups, dtype=x.dtype, device=x.device)
-            groups = None
-            if x.numel() <= SMALL:
-                mean, groups = _centred_groups(x, num_groups)
-                m = groups.shape[-1]
-                covariance = torch.baddbmm(eps * m * identity, groups, groups.mT) / m
-            else:
-                mean, covariance = _Covariance.of(x, num_groups)
-                covariance = covariance + eps * identity
+            covariance = groups @ groups.mT / x.shape[1] + eps * identity
             if newton_steps is None:
-                whitening = inverse_root(covariance)
+                whitening = inverse_root(covariance, eps)
             else:
                 whitening = inverse_root_by_newton(covariance, newton_steps)
             if running_mean is not None:
-                update_running(running_mean, mean, momentum)
+                update_running(running_mean, mean.flatten(), momentum)
                 update_running(running_whitening, whitening, momentum)
-        elif running_mean is None or running_whitening is None:
-            raise RuntimeError(
-                "decorrelated_batch_norm: running_mean and running_whitening must be given with "
-                "training=False"
-            )
         else:
-            mean, whitening, groups = running_mean.to(x.dtype), running_whitening.to(x.dtype), None
-        # diag(γ) Σ^(−1/2), so that the scale costs no pass of its own
+            groups = (x - running_mean.to(x.dtype).view(-1, 1)).view(num_groups, -1, x.shape[1])
+            whitening = running_whitening.to(x.dtype)
         gamma = x.new_ones(channels) if weight is None else weight.to(x.dtype)
-        matrix = gamma.view(num_groups, -1, 1) * whitening
         beta = x.new_zeros(channels) if bias is None else bias.to(x.dtype)
-        if groups is None:
-            y = _Product.of(x, mean, matrix, beta, training)
-        else:
-            y = _like(torch.baddbmm(beta.view(num_groups, -1, 1), matrix, groups), x)
-    return y.to(input.dtype)
+        # diag(γ) Σ^(−1/2), so that the scale costs no pass of its own
+        matrix = gamma.view(num_groups, -1, 1) * whitening
+        y = torch.baddbmm(beta.view(num_groups, -1, 1), matrix, groups)
+    return _like(y, input).to(input.dtype)
 
 
 def _in_full_precision(device_type: str):
@@ -135,106 +169,12 @@ def _in_full_precision(device_type: str):
     return contextlib.nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
 
 
-def _centred_groups(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """μ, (C,), and x − μ, (G, C/G, m)."""
-    mean, centred = centre(x.movedim(1, 0).flatten(1), 1)
-    return mean.flatten(), centred.view(num_groups, -1, centred.shape[1])
-
-
-def _like(groups: Tensor, x: Tensor) -> Tensor:
-    """(G, C/G, m) as (N, C, *), in the memory format of x."""
-    y = groups.view(x.shape[1], len(x), *x.shape[2:]).movedim(0, 1)
-    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+def _like(groups: Tensor, input: Tensor) -> Tensor:
+    """(G, C/G, m) as (N, C, *), in the memory format of the input."""
+    y = groups.view(input.shape[1], len(input), *input.shape[2:]).movedim(0, 1)
+    last = (
+        input.dim() == 4
+        and not input.is_contiguous()
+        and input.is_contiguous(memory_format=torch.channels_last)
+    )
     return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-
-def _group(x: Tensor, g: int, num_groups: int) -> Tensor:
-    """The channels of one group, (C/G, m): a copy small enough to stay in the cache."""
-    size = x.shape[1] // num_groups
-    return x[:, g * size : (g + 1) * size].movedim(1, 0).flatten(1)
-
-
-def _joined(groups: Iterable[Tensor], num_groups: int, like: Tensor) -> Tensor:
-    """(N, C, *) in the memory format of `like`, from groups of (C/G, m) taken one after another."""
-    joined = None
-    for g, group in enumerate(groups):
-        if joined is None:
-            # made from a group: under vmap it must be batched as the groups are
-            joined = group.new_empty_strided(like.shape, torch.empty_like(like).stride())
-        size = like.shape[1] // num_groups
-        part = joined[:, g * size : (g + 1) * size]
-        part.copy_(group.view(size, len(like), *like.shape[2:]).movedim(0, 1))
-    return joined
-
-
-class _Covariance(ByHand):
-    """μ, (C,), and (1/m) (x − μ)(x − μ)ᵀ, (G, C/G, C/G)."""
-
-    @staticmethod
-    def formula(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-        mean, groups = _centred_groups(x, num_groups)
-        return mean, groups @ groups.mT / groups.shape[-1]
-
-    @staticmethod
-    def forward(x: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-        means, products = [], []
-        for g in range(num_groups):
-            mean, centred = centre(_group(x, g, num_groups), 1)
-            means.append(mean.flatten())
-            products.append(centred @ centred.mT / centred.shape[1])
-        return torch.cat(means), torch.stack(products)
-
-    @staticmethod
-    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor]:
-        (x, num_groups), (g_mean, g_covariance) = inputs, grads
-        m = x.numel() // x.shape[1]
-        symmetric = (g_covariance + g_covariance.mT) / m
-        of_mean = g_mean.view(num_groups, -1, 1) / m
-        dx = (
-            torch.addmm(of_mean[g], symmetric[g], centre(_group(x, g, num_groups), 1)[1])
-            for g in range(num_groups)
-        )
-        return (_joined(dx, num_groups, x),)
-
-
-class _Product(ByHand):
-    """A (x − μ) + β by groups; in training μ is the batch's own, and x − μ has its gradient."""
-
-    @staticmethod
-    def formula(x: Tensor, mean: Tensor, matrix: Tensor, beta: Tensor, training: bool) -> Tensor:
-        flat = x.movedim(1, 0).flatten(1)
-        centred = centre(flat, 1)[1] if training else flat - mean[:, None]
-        return _like(matrix @ centred.view(len(matrix), -1, flat.shape[1]) + beta.view(len(matrix), -1, 1), x)
-
-    @staticmethod
-    def _centred(x: Tensor, mean: Tensor, num_groups: int, g: int, training: bool) -> Tensor:
-        flat = _group(x, g, num_groups)
-        return centre(flat, 1)[1] if training else flat - mean.view(num_groups, -1, 1)[g]
-
-    @staticmethod
-    def forward(x: Tensor, mean: Tensor, matrix: Tensor, beta: Tensor, training: bool) -> Tensor:
-        count = len(matrix)
-        y = (
-            torch.addmm(b, a, _Product._centred(x, mean, count, g, training))
-            for g, (a, b) in enumerate(zip(matrix, beta.view(count, -1, 1), strict=True))
-        )
-        return _joined(y, count, x)
-
-    @staticmethod
-    def first_order(inputs: tuple, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-        (x, mean, matrix, _, training), (grad,) = inputs, grads
-        count = len(matrix)
-        d_matrix, d_beta = [], []
-
-        def of_x() -> Iterable[Tensor]:
-            for g, a in enumerate(matrix):
-                flat = _group(grad, g, count)
-                d_matrix.append(flat @ _Product._centred(x, mean, count, g, training).mT)
-                d_beta.append(flat.sum(1))
-                dx = a.mT @ flat
-                yield dx.sub_(dx.mean(1, keepdim=True)) if training else dx
-
-        dx = _joined(of_x(), count, x)
-        d_beta = torch.cat(d_beta)
-        d_mean = None if training else -(matrix.mT @ d_beta.view(count, -1, 1)).flatten()
-        return dx, d_mean, torch.stack(d_matrix), d_beta

@@ -1,6 +1,5 @@
 """Each method's backward pass, derived by hand, in the book's symbols."""
 
-from normcore.functional.standardization import through_normalization
 from normcore.gradients.mixed import batch_instance_norm_backward, switchable_norm_backward
 from normcore.gradients.normalization import (
     batch_norm_backward,
@@ -10,6 +9,7 @@ from normcore.gradients.normalization import (
     instance_norm_backward,
     layer_norm_backward,
     rms_norm_backward,
+    through_normalization,
 )
 from normcore.gradients.weight import spectral_norm_backward, weight_norm_backward
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from normcore.functional.standardization import per_channel, through_normalization
-from normcore.gradients.normalization import checked, normalized, scaled
+from normcore.functional.standardization import per_channel
+from normcore.gradients.normalization import checked, normalized, scaled, through_normalization
 from normcore.statistics import moments
 
 

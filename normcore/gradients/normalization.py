@@ -4,8 +4,7 @@ dy stands for ∂L/∂y. All follow from one step. With x̂ = (x − μ_S)/√(�
 
     ∂L/∂x = (g − mean_S(g) − x̂ · mean_S(g x̂)) / √(σ²_S + ε)
 
-the gradient loses its component along 1 (a change of the mean) and along x̂ (a change of the scale),
-since neither would change x̂. `through_normalization` is that step; a method adds what is its own.
+`through_normalization` is that step; a method adds what is its own.
 """
 
 from collections.abc import Sequence
@@ -13,10 +12,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from normcore.functional.standardization import per_channel, through_normalization
-from normcore.statistics import accumulation_dtype, centre
+from normcore.functional.standardization import per_channel
+from normcore.statistics import accumulation_dtype, centre, mean_over
 
 Dims = tuple[int, ...]
+
+
+def through_normalization(g: Tensor, x_hat: Tensor, inv_std: Tensor, dim: Dims) -> Tensor:
+    """∂L/∂x from g = ∂L/∂x̂: (g − mean_S(g) − x̂ · mean_S(g x̂)) · inv_std, S along `dim`.
+
+    The gradient loses its component along 1 (a change of the mean) and along x̂ (a change of the
+    scale), since neither would change x̂.
+
+    Source: Ioffe and Szegedy (2015), section 3, simplified.
+    """
+    return inv_std * (g - mean_over(g, dim) - x_hat * mean_over(g * x_hat, dim))
 
 
 def batch_norm_backward(

@@ -1,0 +1,184 @@
+"""What runs in place of a formula computes the formula: each class, in value, derivatives and transforms."""
+
+import pkgutil
+from importlib import import_module
+
+import pytest
+import torch
+
+from normcore import functional as F
+from normcore import kernels
+from normcore.kernels.by_hand import ByHand
+from tests.layers import random_input
+
+# formulas are bound to the classes where functional says so
+MODULES = [import_module(f"normcore.kernels.{m.name}") for m in pkgutil.iter_modules(kernels.__path__)]
+
+
+def classes(base=ByHand):
+    return [c for sub in base.__subclasses__() for c in (sub, *classes(sub))]
+
+
+X, V, SMALL = random_input((3, 4, 2, 3)), random_input((4, 1, 1), seed=1), random_input((3, 4, 1, 1), seed=2)
+ABOVE, FLOOR = SMALL.abs() + 5, V.abs().view(1, 4, 1, 1) + 0.5
+# class → argument lists; tensors are differentiated
+CASES = {
+    "Standardize": [
+        (X, dim, weight, bias, 0.1, torch.float64)
+        for dim in ((2, 3), (0, 2, 3), -1, (), (3, 1))
+        for weight, bias in ((None, None), (V, -V), (V, None), (None, V), (X[0], X[1]), (X[0], V), (V, X[0]))
+    ],
+    "StandardizeRMS": [
+        (X, dim, weight, 0.1, torch.float64) for dim in ((1, 2, 3), -1, (), 0) for weight in (None, V, X[0])
+    ],
+    "_Moments": [(X, (2, 3)), (X, ()), (X, (0, 3))],
+    "_MeanSquare": [(X, (2, 3)), (X, ()), (X, 0)],
+    "CentredMoments": [(X, (2, 3)), (X, ())],
+    "Quotient": [
+        (X, V, -V, ABOVE, FLOOR),
+        (X[..., 0, 0], V[:, 0, 0], -V[:, 0, 0], ABOVE[..., 0, 0], FLOOR[..., 0, 0]),
+    ],
+    "Thresholded": [(X, SMALL, V, -V), (X[..., 0, 0], SMALL[..., 0, 0], V[:, 0, 0], -V[:, 0, 0])],
+}
+ALL = [(name, i) for name, cases in CASES.items() for i in range(len(cases))]
+each = pytest.mark.parametrize("name, case", ALL, ids=[f"{n}-{i}" for n, i in ALL])
+
+
+def find(name, case):
+    arguments = CASES[name][case]
+    places = [i for i, a in enumerate(arguments) if isinstance(a, torch.Tensor)]
+
+    def with_tensors(function):
+        def run(*tensors):
+            filled = list(arguments)
+            for place, tensor in zip(places, tensors, strict=True):
+                filled[place] = tensor
+            out = function(*filled)
+            return out if isinstance(out, tuple) else (out,)
+
+        return run
+
+    (cls,) = (c for c in classes() if c.__name__ == name)
+    tensors = [arguments[i].clone().requires_grad_() for i in places]
+    return with_tensors(cls.apply), with_tensors(cls.formula), tensors
+
+
+def test_every_class_is_here():
+    ours = {c.__name__ for c in classes() if c.__module__.startswith("normcore.kernels")}
+    assert ours and ours <= set(CASES)
+
+
+@each
+def test_equals_its_formula_under_autograd(name, case):
+    by_hand, formula, tensors = find(name, case)
+    results, expected = by_hand(*tensors), formula(*tensors)
+    for i, (result, other) in enumerate(zip(results, expected, strict=True)):
+        torch.testing.assert_close(result, other, rtol=1e-12, atol=1e-12)
+        upstream = random_input(result.shape, seed=3 + i)
+        gradients = torch.autograd.grad(result, tensors, upstream, retain_graph=True, allow_unused=True)
+        others = torch.autograd.grad(other, tensors, upstream, retain_graph=True, allow_unused=True)
+        for a, b, t in zip(gradients, others, tensors, strict=True):
+            a, b = (torch.zeros_like(t) if g is None else g for g in (a, b))
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
+
+
+@each
+def test_all_outputs_together_and_again(name, case):
+    by_hand, formula, tensors = find(name, case)
+    first, second = [], []
+    for function in (by_hand, formula):
+        loss = sum(out.pow(3).sum() for out in function(*tensors))
+        gradients = torch.autograd.grad(loss, tensors, create_graph=True)
+        first.append(gradients)
+        again = sum(g.pow(2).sum() for g in gradients)
+        second.append(torch.autograd.grad(again, tensors, allow_unused=True))
+    for a, b in zip(*first, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    for a, b in zip(*second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+
+@each
+def test_under_vmap_of_any_one_argument(name, case):
+    by_hand, formula, tensors = find(name, case)
+    tensors = [t.detach() for t in tensors]
+    for i in range(len(tensors)):
+        batch = [t if j != i else torch.stack([t, t + 0.5]) for j, t in enumerate(tensors)]
+        dims = tuple(0 if j == i else None for j in range(len(tensors)))
+        for a, b in zip(torch.vmap(by_hand, dims)(*batch), torch.vmap(formula, dims)(*batch), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@each
+def test_forward_mode(name, case):
+    by_hand, formula, tensors = find(name, case)
+    tensors = tuple(t.detach() for t in tensors)
+    moves = tuple(random_input(t.shape, seed=9 + i) for i, t in enumerate(tensors))
+    for a, b in zip(
+        torch.func.jvp(by_hand, tensors, moves), torch.func.jvp(formula, tensors, moves), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+
+
+CHANNELS = torch.randn(4)
+# what torch has, ours and torch's, as functions of the input
+TWINS = {
+    "batch_norm": (
+        lambda f, x: f.batch_norm(x, None, None, CHANNELS.to(x.dtype), CHANNELS.to(x.dtype), True)
+    ),
+    "layer_norm": (
+        lambda f, x: f.layer_norm(x, x.shape[-1:], x.new_ones(x.shape[-1]), x.new_ones(x.shape[-1]))
+    ),
+    "rms_norm": (lambda f, x: f.rms_norm(x, x.shape[-1:], x.new_ones(x.shape[-1]))),
+    "group_norm": (lambda f, x: f.group_norm(x, 2, CHANNELS.to(x.dtype), CHANNELS.to(x.dtype))),
+    "instance_norm": (
+        lambda f, x: f.instance_norm(x, weight=CHANNELS.to(x.dtype), bias=CHANNELS.to(x.dtype))
+    ),
+}
+
+
+def test_every_twin_of_torchs_is_here():
+    shared = {name for name in F.__all__ if hasattr(torch.nn.functional, name)}
+    assert shared == set(TWINS) | {"local_response_norm"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("name", TWINS)
+def test_no_more_is_kept_for_the_backward_pass_than_torch_keeps(name, affine, dtype):
+    from normcore.bench import saved_bytes
+
+    plain = {
+        "batch_norm": lambda f, x: f.batch_norm(x, None, None, training=True),
+        "layer_norm": lambda f, x: f.layer_norm(x, x.shape[-1:]),
+        "rms_norm": lambda f, x: f.rms_norm(x, x.shape[-1:]),
+        "group_norm": lambda f, x: f.group_norm(x, 2),
+        "instance_norm": lambda f, x: f.instance_norm(x),
+    }
+    run = (TWINS if affine else plain)[name]
+    x = torch.randn(16, 4, 32, 64).to(dtype).requires_grad_()
+    ours, torchs = (saved_bytes(lambda x, f=f: run(f, x), x) for f in (F, torch.nn.functional))
+    assert ours <= 1.05 * torchs
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("name", TWINS)
+def test_gradients_of_parameters_in_float32_are_those_of_float64(name, offset):
+    """Many positions, and a mean that float32 rounds: x̂ is made again in the backward pass."""
+    x = torch.randn(64, 4, 16, 16) + (0.0 if name == "rms_norm" else offset)
+    upstream = torch.randn_like(x)
+    shape = (16,) if name in ("layer_norm", "rms_norm") else (4,)
+    call = {
+        "batch_norm": lambda x, weight: F.batch_norm(x, None, None, weight, training=True),
+        "layer_norm": lambda x, weight: F.layer_norm(x, shape, weight),
+        "rms_norm": lambda x, weight: F.rms_norm(x, shape, weight, 1e-5),
+        "group_norm": lambda x, weight: F.group_norm(x, 2, weight),
+        "instance_norm": lambda x, weight: F.instance_norm(x, weight=weight),
+    }[name]
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        given = x.to(dtype).requires_grad_()
+        weight = torch.linspace(0.5, 2, shape[0], dtype=dtype).requires_grad_()
+        gradients.append(torch.autograd.grad(call(given, weight), (given, weight), upstream.to(dtype)))
+    for ours, exact in zip(*gradients, strict=True):
+        assert (ours - exact).abs().max() <= 4e-6 * exact.abs().max().clamp_min(1)
