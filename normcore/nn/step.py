@@ -7,6 +7,7 @@ from torch.nn import Module
 from normcore import functional as F
 from normcore.functional.recurrent import valid_batch_norm
 from normcore.nn._affine import register_affine, reset_affine
+from normcore.nn._leaf import leaf
 
 __all__ = ["StepBatchNorm"]
 
@@ -62,6 +63,7 @@ class StepBatchNorm(Module):
         self.steps_seen.zero_()
         reset_affine(self, self.gamma)
 
+    @leaf
     def forward(self, input: Tensor, step: int, valid: Tensor | None = None) -> Tensor:
         """Input (N, C) at `step`, counted from 0; valid (N,) says which examples have not ended."""
         if not self.training:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from normcore import nn
-from tests.layers import random_input, randomize
+from tests.layers import EVERY, inputs_of, make, outputs_of, random_input, randomize
 
 IMAGE = (4, 4, 3, 3)
 TABLE = (6, 4)
@@ -52,6 +52,76 @@ def build(name, dtype=torch.float64, training=True):
     if hasattr(layer, "running_whitening"):
         layer.running_whitening.copy_(torch.eye(layer.running_whitening.shape[-1]))
     return layer.train(training), random_input(shape, dtype)
+
+
+LAYER_CLASSES = [name for name in nn.__all__ if isinstance(getattr(nn, name), type)]
+
+
+def test_the_table_of_every_layer_holds_every_layer():
+    assert sorted(EVERY) == LAYER_CLASSES
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_reset_parameters_is_a_new_layer(name):
+    """Made without memory, given memory, reset: by its own method alone, and module by module as FSDP does."""
+    torch.manual_seed(5)
+    new = make(name, dtype=torch.float64)
+    for each in (False, True):
+        layer = make(name, device="meta", dtype=torch.float64).to_empty(device="cpu")
+        for tensor in layer.state_dict().values():
+            tensor.fill_(7)
+        holders = [m for m in layer.modules() if [*m.parameters(recurse=False), *m.buffers(recurse=False)]]
+        torch.manual_seed(5)
+        if each or not hasattr(layer, "reset_parameters"):  # a residual block is made of others' layers
+            for module in holders:
+                module.reset_parameters()
+        else:
+            layer.reset_parameters()
+        for (key, value), expected in zip(layer.state_dict().items(), new.state_dict().values(), strict=True):
+            if "sublayer" not in key:  # theirs, random
+                assert torch.equal(value, expected), key
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_layer_takes_half_precision_from_the_start(name):
+    for dtype in (torch.bfloat16, torch.float64):
+        layer = make(name, dtype=dtype)
+        own = [t for k, t in layer.state_dict().items() if t.is_floating_point() and "sublayer" not in k]
+        assert all(t.dtype == dtype for t in own)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_fx_takes_every_layer_whole(name):
+    """One node, whose mode can still be switched; as of torch.nn's layers."""
+    layer = make(name).double()
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer(x)
+
+    class OfTwo(Model):
+        def forward(self, x, y):
+            return self.layer(x, y)
+
+    given = inputs_of(name)
+    traced = torch.fx.symbolic_trace((Model if len(given) == 1 else OfTwo)())
+    blocks = {"PreNorm", "PostNorm", "SandwichNorm", "DeepNorm", "SkipInit"}
+    calls = [n for n in traced.graph.nodes if n.op not in ("placeholder", "output")]
+    if name in blocks:
+        assert all(n.op != "call_module" or n.target.startswith("layer.") for n in calls)
+    else:
+        assert [(n.op, n.target) for n in calls] == [("call_module", "layer")]
+    for training in (True, False):
+        traced.train(training), layer.train(training)
+        before = copy.deepcopy(layer.state_dict())
+        expected = layer(*given)
+        layer.load_state_dict(before)
+        for a, b in zip(outputs_of(traced(*given)), outputs_of(expected), strict=True):
+            torch.testing.assert_close(a, b)
 
 
 def test_every_layer_is_here():
