@@ -50,7 +50,7 @@ def reestimate(model: Module, batches: Iterable[Any], device: torch.device | str
         ValueError: no batch, or no layer that keeps running averages.
         TypeError: a layer that keeps running averages of a kind not listed.
 
-    Source: Wu and Johnson (2021), "Rethinking 'Batch' in BatchNorm", section 3.
+    Source: Wu and Johnson (2021), "Rethinking 'Batch' in BatchNorm" (PreciseBN).
     """
     norms = {name: m for name, m in model.named_modules() if _keeps_averages(m)}
     if not norms:
