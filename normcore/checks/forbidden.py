@@ -22,21 +22,7 @@ NORMALIZATIONS = frozenset(
         "aten::native_group_norm",
         "aten::_fused_rms_norm",
         "aten::rms_norm",
-        "normcore",
-        "torch.nn.functional:_norm",
-        "torch._decomp:_norm",
-        "torch._refs:_norm",
-        "torch.nn.utils.fusion:fuse",
-    }
-)
-SCALERS = frozenset({"sklearn", "normcore"})
-# What differentiates: `backward()` and `torch.autograd.grad`, forward mode, torch.func's transforms (but not
-# vmap, which is no derivative), and the operators by which autograd does the task's own gradient.
-AUTOGRAD = frozenset(
-    {
-        "torch.autograd.graph",
-        "torch.autograd.forward_ad",
-        "torch._functorch.eager_transforms",
+        # a gradient holds x̂
         "aten::native_batch_norm_backward",
         "aten::batch_norm_backward",
         "aten::_batch_norm_impl_index_backward",
@@ -45,6 +31,24 @@ AUTOGRAD = frozenset(
         "aten::native_layer_norm_backward",
         "aten::native_group_norm_backward",
         "aten::_fused_rms_norm_backward",
+        "normcore",
+        "scipy.stats",
+        "torch.nn.functional:_norm",
+        "torch.nn.functional:normalize",
+        "torch.nested:_norm",
+        "torch._decomp:_norm",
+        "torch._refs:_norm",
+        "torch.nn.utils.fusion:fuse",
+    }
+)
+SCALERS = frozenset({"sklearn", "scipy.stats", "normcore"})
+# What differentiates: `backward()` and `torch.autograd.grad`, forward mode, torch.func's transforms (but not
+# vmap, which is no derivative).
+AUTOGRAD = frozenset(
+    {
+        "torch.autograd.graph",
+        "torch.autograd.forward_ad",
+        "torch._functorch.eager_transforms",
     }
 )
 

@@ -79,7 +79,7 @@ def grade_all(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, but it is {workers}")
     if scheduler is None:
-        bubblewrap.check(trusted)
+        bubblewrap.check(trusted, course.root)
     submissions = _submissions(course, assignment, students)
     (course.root / "grading").mkdir(exist_ok=True)
     release = patiently(lambda: course.release(assignment), tell)
@@ -140,7 +140,7 @@ def regrade(
         SandboxMissing: no sandbox, and submissions are not trusted.
         ValueError: no such problem set, no submission, or one that was never graded.
     """
-    bubblewrap.check(trusted)
+    bubblewrap.check(trusted, course.root)
     path = _submissions(course, assignment, [student])[student]
     before = _account(course.provenance(student, assignment))
     if before is None:
@@ -154,6 +154,8 @@ def regrade(
         "environment": "Python, torch or another package has changed",
         "seeds": "the course's secret is another, so the cases are",
     }
+    if before.get("submission") != now["submission"]:
+        del words["seeds"]  # the cases are another file's
     changed = tuple(sentence for key, sentence in words.items() if before.get(key) != now[key])
     outcomes = [{name: task["outcome"] for name, task in kept["tasks"].items()} for kept in (before, now)]
     return Regraded(*outcomes, changed)

@@ -7,15 +7,13 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from normcore.checks import runner
-
 __all__ = ["INSIDE", "SandboxMissing", "check", "command", "environment"]
 
 HERE = Path(__file__).parent
 # Our own files that are inside.
-INSIDE = (
-    *(HERE / name for name in ("nursery.py", "syscalls.py", "worker.py", "refusal.py")),
-    Path(runner.__file__),
+INSIDE = tuple(
+    HERE / f"{name}.py"
+    for name in ("nursery", "syscalls", "worker", "cells", "absent", "refusal", "native", "../checks/runner")
 )
 
 
@@ -23,11 +21,15 @@ class SandboxMissing(RuntimeError):
     """There is no sandbox here, and submissions are not trusted."""
 
 
-def check(trusted: bool = False) -> None:
+def check(trusted: bool = False, course: Path | None = None) -> None:
     """Refuse to go on without a sandbox, unless submissions are trusted.
 
+    Args:
+        trusted: do without.
+        course: the folder of marks, secret and other submissions, which must lie outside.
+
     Raises:
-        SandboxMissing: no bubblewrap, or one that cannot start; says what to do.
+        SandboxMissing: no bubblewrap, one that cannot start, or one that the course lies in; says what to do.
     """
     if not hasattr(os, "fork"):
         raise SandboxMissing(
@@ -36,6 +38,12 @@ def check(trusted: bool = False) -> None:
         )
     if trusted:
         return
+    inside = [p for p in _readable() if course and course.resolve().is_relative_to(p.resolve())]
+    if inside:
+        raise SandboxMissing(
+            f"The course lies in {course}, and submissions can read all of {inside[0]}, where Python and its "
+            "packages are. Move the course to another folder."
+        )
     advice = (
         "Submissions are run in a sandbox, bubblewrap. {why} Install it (Debian, Ubuntu: apt install "
         "bubblewrap; Fedora: dnf install bubblewrap). It needs Linux: elsewhere grade in a Linux machine or "
@@ -64,17 +72,30 @@ def environment() -> dict[str, str]:
 
 
 def _readable() -> list[Path]:
-    """What Python, numpy and torch need."""
-    system = [Path(p) for p in ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives")]
+    """What Python, numpy and torch need, and no more of the folders that it is in."""
+    system = "/usr/bin /usr/lib /usr/lib32 /usr/lib64 /usr/share"
+    local = "/usr/local/bin /usr/local/lib /usr/local/lib64"
+    links = "/lib /lib64 /bin /etc/ld.so.cache /etc/alternatives"
     python = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent}
-    return [p for p in (*system, *sorted(python)) if p.exists()]
+    own = [prefix / part for prefix in sorted(python) for part in ("bin", "lib", "lib64", "pyvenv.cfg")]
+    return [p for p in dict.fromkeys([*map(Path, f"{system} {local} {links}".split()), *own]) if p.exists()]
+
+
+# Packages that would do a task: the course's own, those whose work a task is, and what calls native code.
+HIDDEN = (
+    "normcore", "sklearn", "scipy/stats", "statsmodels", "skimage", "cv2", "keras", "torchvision",
+    "torchaudio", "tensorflow", "jax", "flax", "onnx", "onnxruntime", "timm", "transformers", "mxnet",
+    "paddle", "autograd", "tinygrad", "cffi", "_cffi_backend*", "numba", "llvmlite", "cupy", "triton",
+)  # fmt: skip
 
 
 def _hidden() -> list[Path]:
-    """Packages that would do a task: the course's own, and those whose work a task is."""
-    folder = Path(sysconfig.get_path("purelib"))
-    names = ("normcore", "sklearn", "keras", "torchvision", "tensorflow", "jax", "flax")
-    return [p for p in (folder / name for name in names) if p.is_dir()]
+    """Where they are, in every folder of packages that Python in the sandbox could be told to look in."""
+    folders = {Path(p) for p in (*sys.path, *map(sysconfig.get_path, ("purelib", "platlib"))) if p}
+    folders |= {p for root in _readable() for p in root.glob("python3*/*-packages")}
+    readable = [p.resolve() for p in _readable()]
+    found = {p for f in folders for name in HIDDEN for p in f.glob(name)}
+    return sorted(p for p in found if any(p.resolve().is_relative_to(r) for r in readable))
 
 
 def command() -> list[str]:
@@ -106,7 +127,10 @@ def command() -> list[str]:
     for path in readable:
         words += ["--ro-bind", str(path), str(path)]
     for path in _hidden():
-        words += ["--tmpfs", str(path), "--remount-ro", str(path)]
+        if path.is_dir():
+            words += ["--tmpfs", str(path), "--remount-ro", str(path)]
+        else:
+            words += ["--ro-bind", os.devnull, str(path)]
     words += ["--proc", "/proc", "--dev", "/dev"]
     # /scratch and /dev/shm are made anew for each submission
     words += ["--dir", "/scratch", "--perms", "0755", "--dir", "/job"]

@@ -7,9 +7,9 @@ import importlib
 import importlib.metadata
 import io
 import json
+import math
 import platform
 import struct
-import zipfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from normcore.checks.catalogue import HIDDEN_CASES, ProblemSet, find_problem_set
-from normcore.checks.check import Check
+from normcore.checks.check import Case, Check
 from normcore.checks.judge import Judge
 from normcore.grading import intake, sandbox
 from normcore.grading.limits import Limits
@@ -27,7 +27,7 @@ from normcore.grading.mentions import mentions
 
 __all__ = ["Graded", "TaskVerdict", "environment", "grade", "hash_of_checks", "seed_of"]
 
-MAX_ARRAY_BYTES = 2**24
+MAX_HEADER = 1000  # characters of an array's header
 
 # Why a task has no points: the answer is wrong; it misbehaved; or we failed, and it is to be tried again.
 RIGHT, WRONG, MISBEHAVED, OURS = "right", "wrong", "misbehaved", "our failure"
@@ -58,7 +58,8 @@ class Graded:
         sources: of the solution cells, as they were taken.
         refused: why the file could not be graded; empty where it was.
         notes: what else was odd about it, for the learner as well.
-        attention: by cell, what its source names that a person should look at; for the instructor alone.
+        attention: by cell, the learner's own ones too, what its source names that a person should look at;
+            for the instructor alone.
         provenance: what the marks came from: hashes, seeds, seconds, bytes.
     """
 
@@ -76,10 +77,17 @@ class Graded:
         return any(t.outcome == OURS for t in self.tasks.values())
 
 
-def seed_of(secret: bytes, student: str, task: str) -> int:
-    """The seed of a student's cases of a task: reproducible with the course's secret, unknown without it."""
-    digest = hmac.new(secret, f"{student}\0{task}".encode(), hashlib.sha256).digest()
-    return int.from_bytes(digest[:8], "big")
+def seed_of(secret: bytes, student: str, task: str, submission: str) -> int:
+    """The seed of a submission's cases of a task: reproducible with the course's secret, unknown without it.
+
+    Args:
+        secret: of the course.
+        student: whose.
+        task: the name of the task.
+        submission: hash of the submitted file. Whoever learns of their cases hands in other ones with them.
+    """
+    words = "\0".join((student, task, submission)).encode("utf-8", "surrogateescape")
+    return int.from_bytes(hmac.new(secret, words, hashlib.sha256).digest()[:8], "big")
 
 
 def grade(
@@ -106,7 +114,7 @@ def grade(
     """
     limits = limits or Limits()
     problem_set = find_problem_set(name)
-    seeds = {task: seed_of(secret, student, task) for task in problem_set.checks}
+    seeds = {task: seed_of(secret, student, task, taken.hash) for task in problem_set.checks}
     provenance = {
         "submission": taken.hash,
         "checks": hash_of_checks(name),
@@ -120,25 +128,40 @@ def grade(
     cases = {task: check.cases(seeds[task], HIDDEN_CASES) for task, check in problem_set.checks.items()}
     # a trusted submission is this user's own process, and shares the limits of all of theirs
     resources = {} if trusted else limits.resources()
-    seed = seed_of(secret, student, "")
-    job = _job(taken, release, problem_set, cases, seed, limits.task_seconds, resources)
+    seed = seed_of(secret, student, "", taken.hash)
+    job = _job(taken, release, problem_set, cases, seed, limits, resources)
     ended = sandbox.run(job, limits, trusted)
     frames = _frames(ended.output)
     verdicts = {
         task: _verdict(check, cases[task], frames.get(task), ended, limits)
         for task, check in problem_set.checks.items()
     }
-    attention = {
-        task: found
-        for task, check in problem_set.checks.items()
-        if (found := mentions(taken.sources.get(task, ""), check.forbidden))
-    }
     provenance |= {
         "seconds": round(ended.seconds, 2),
         "cpu_seconds": round(ended.cpu_seconds, 2),
         "memory": ended.memory,
     }
+    attention = _attention(taken, release, problem_set)
     return Graded(student, verdicts, taken.sources, "", taken.notes, provenance, attention)
+
+
+def _attention(
+    taken: intake.Intake, release: nbformat.NotebookNode, problem_set: ProblemSet
+) -> dict[str, list[str]]:
+    """By cell that is not as it was released, what its source names; in an own cell, for any task."""
+    released = {cell.source for cell in release.cells}
+    checks = problem_set.checks
+    any_task = frozenset().union(*(check.forbidden for check in checks.values()))
+    found = {
+        name: mentions(source, checks[name].forbidden if name in checks else any_task)
+        for name, source in taken.cells
+        if source not in released
+    }
+    # what is below normcore.checks does nothing here
+    named = {
+        cell: [n for n in names if not n.startswith("normcore.checks.")] for cell, names in found.items()
+    }
+    return {cell: names for cell, names in named.items() if names}
 
 
 @cache
@@ -171,22 +194,28 @@ def environment() -> dict[str, str]:
 
 
 def _job(
-    taken,
-    release,
+    taken: intake.Intake,
+    release: nbformat.NotebookNode,
     problem_set: ProblemSet,
-    cases,
+    cases: dict[str, list[Case]],
     seed: int,
-    task_seconds: float,
+    limits: Limits,
     resources: dict[str, int],
 ) -> bytes:
     """What the sandbox is given: cells and inputs; no reference, no judge."""
-    cells, arrays, tasks = [], {}, []
-    for cell in release.cells:
-        marks = cell.metadata.get("nbgrader", {})
-        if cell.cell_type != "code" or marks.get("grade") or cell.id == "setup":
-            continue
-        source = taken.sources.get(cell.id, "") if marks.get("solution") else cell.source
-        cells.append((cell.id, source))
+    arrays, tasks = {}, []
+    imports = [
+        cell
+        for cell in release.cells
+        if cell.cell_type == "code" and cell.id != "setup" and _marks(cell).isdisjoint(("grade", "solution"))
+    ]
+    steps = [("cell", cell.id, cell.source) for cell in imports]
+    released = {name: source for _, name, source in steps}
+    for name, source in taken.cells:
+        if released.get(name) != source:
+            steps.append(("cell", name, source))
+        if (task := name.removesuffix("-check")) != name and task in problem_set.checks:
+            steps.append(("task", task, ""))
     for name, check in problem_set.checks.items():
         described = []
         for number, case in enumerate(cases[name]):
@@ -208,15 +237,22 @@ def _job(
             }
         )
     job = {
-        "cells": cells,
+        "steps": steps,
         "tasks": tasks,
-        "checks": f"normcore.checks.{problem_set.name}",
         "seed": seed % 2**32,
-        "limits": {"task_seconds": task_seconds, "resources": resources},
+        "limits": {
+            "seconds": limits.seconds,
+            "task_seconds": limits.task_seconds,
+            "resources": resources,
+        },
     }
     text, archive = json.dumps(job).encode(), io.BytesIO()
     np.savez(archive, **arrays)
     return struct.pack(">I", len(text)) + text + archive.getvalue()
+
+
+def _marks(cell: nbformat.NotebookNode) -> set[str]:
+    return {name for name, value in cell.metadata.get("nbgrader", {}).items() if value is True}
 
 
 def _frames(output: bytes) -> dict[str, tuple[dict, bytes]]:
@@ -251,13 +287,15 @@ def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: Limits) -
     if "ended" in header:
         return TaskVerdict(MISBEHAVED, f"{name}: its process ended before it had answered.")
     if "error" in header:
-        said = str(header["error"])[:2000]
+        said = _shown(header["error"], 2000)
         if said == "not written":
             return TaskVerdict(WRONG, f"{name}: not written yet.")
         return TaskVerdict(WRONG, f"{name} raised an error.\n{said}")
     seen = header.get("seen")
     if not isinstance(seen, list) or seen:
-        called = " and ".join(str(s)[:80] for s in seen[:3]) if isinstance(seen, list) else "what it may not"
+        called = (
+            " and ".join(_shown(s, 80) for s in seen[:3]) if isinstance(seen, list) else "what it may not"
+        )
         return TaskVerdict(
             WRONG, f"{name}: it calls {called}, which does the task. Write out the formula instead."
         )
@@ -269,38 +307,51 @@ def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: Limits) -
     return TaskVerdict(RIGHT if verdict.passed else WRONG, verdict.message, verdict.mistakes)
 
 
+def _shown(value: object, length: int) -> str:
+    """In characters that can be written down: JSON holds others, too."""
+    return str(value)[:length].encode("utf-8", "replace").decode("utf-8")
+
+
 def _unanswered(name: str, ended: sandbox.Ended, limits: Limits) -> TaskVerdict:
     if ended.failed:
         return TaskVerdict(OURS, f"{name}: {ended.failed}")
     killed = {
         "time": f"the notebook was stopped after {limits.seconds:.0f} seconds.",
         "output": "the notebook wrote more than it may.",
-        "memory": f"the notebook used more than {limits.memory / 2**30:.0f} GiB of memory.",
+        "memory": f"the notebook used more than {limits.memory / 2**30:.3g} GiB of memory.",
+        "processes": "the notebook's processes could not be watched.",
         "": "the notebook's process ended before it had answered.",
     }
     return TaskVerdict(MISBEHAVED, f"{name}: {killed[ended.reason]}")
 
 
 def _outputs(check: Check, count: int, body: bytes) -> list[dict[str, np.ndarray]]:
-    """Plain arrays of numbers, and nothing else.
+    """Arrays of numbers and nothing else, one after the other in NumPy's format; they take no more memory.
 
     Raises:
         ValueError: anything else; says what.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}
-        if any(size > MAX_ARRAY_BYTES for size in sizes.values()):
-            raise ValueError("it returned an array that is far too large")
-        found = np.load(io.BytesIO(body), allow_pickle=False)
-        outputs = []
-        for number in range(count):
-            outputs.append({key: found[f"{number}/{key}"] for key in check.outputs})
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, OverflowError, MemoryError) as error:
-        raise ValueError("what it returned cannot be read") from error
-    for arrays in outputs:
-        for key, value in arrays.items():
-            if not isinstance(value, np.ndarray) or value.dtype.kind not in "fb" or value.dtype.itemsize > 8:
-                raise ValueError(f"{key} is no array of numbers")
-            arrays[key] = value.astype(np.float64) if value.dtype.kind == "f" else value
+    stream = io.BytesIO(body)
+    outputs = [{key: _array(key, stream, body) for key in check.outputs} for _ in range(count)]
+    if stream.tell() != len(body):
+        raise ValueError("it returned more than it should")
     return outputs
+
+
+def _array(name: str, stream: io.BytesIO, body: bytes) -> np.ndarray:
+    try:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0(stream, MAX_HEADER) if version == (1, 0) else None
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
+        header = None
+    if header is None:
+        raise ValueError("what it returned cannot be read")
+    shape, fortran_order, dtype = header
+    if dtype not in (np.float64, np.bool_):
+        raise ValueError(f"{name} is no array of numbers")
+    size, start = math.prod(shape), stream.tell()
+    if min(shape, default=0) < 0 or len(shape) > 64 or size * dtype.itemsize > len(body) - start:
+        raise ValueError("what it returned cannot be read")
+    stream.seek(size * dtype.itemsize, io.SEEK_CUR)
+    array = np.frombuffer(body, dtype, size, start) if size else np.empty(0, dtype)
+    return array.reshape(shape, order="F" if fortran_order else "C")

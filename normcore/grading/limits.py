@@ -1,11 +1,23 @@
 """What one submission may use."""
 
+import contextlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Limits"]
+
+
+MOST_MEMORY, LEAST_MEMORY = 4 * 2**30, 2**30  # torch alone takes a quarter of the least
+
+
+def _share() -> int:
+    """Bytes of this machine's memory for each of its cores: as many submissions are run at the same time."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+        whole = min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(MOST_MEMORY, max(LEAST_MEMORY, whole // (os.cpu_count() or 1)))
 
 
 @dataclass(frozen=True)
@@ -15,7 +27,8 @@ class Limits:
     Attributes:
         seconds: of wall-clock time, all tasks together.
         task_seconds: for one task, and for one cell.
-        memory: bytes of all its processes together, and of each one's address space.
+        memory: bytes of all its processes together, and of each one's address space; by default a core's
+            share of this machine's, at least 1 GiB, at most 4.
         processes: at once.
         file_bytes: the largest file, and the size of each writable folder.
         output_bytes: what it may send.
@@ -23,7 +36,7 @@ class Limits:
 
     seconds: float = 120.0
     task_seconds: float = 20.0
-    memory: int = 4 * 2**30
+    memory: int = field(default_factory=_share)
     processes: int = 64
     file_bytes: int = 64 * 2**20
     output_bytes: int = 64 * 2**20
@@ -34,7 +47,7 @@ class Limits:
             "RLIMIT_AS": self.memory,
             "RLIMIT_NPROC": self.processes + _counted_too(),
             "RLIMIT_FSIZE": self.file_bytes,
-            "RLIMIT_NOFILE": 256,
+            "RLIMIT_NOFILE": 64,  # a socket's buffers are in no process: at most 1 GiB of them
             "RLIMIT_CORE": 0,
             "RLIMIT_CPU": int(self.seconds) + 5,
         }

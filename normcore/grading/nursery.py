@@ -18,21 +18,27 @@ import signal
 import socket
 import sys
 
+import native
 import syscalls
 import torch
-import torch._decomp
-import torch._refs.nn.functional
 import worker
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
     0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x20000000, 0x40000000,
 )  # fmt: skip
 NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
 CAPABILITY_VERSION_3 = 0x20080522
 MOST_FILES = 10_000  # in each writable folder; an empty file takes memory, too
 LOOK_SECONDS = 0.1  # at the memory of all processes together
+WANTED = {b"PPid", b"RssAnon", b"RssShmem", b"Pss"}
+# Torch's Python that holds a normalization or its gradient, and could be run again under another name. What
+# is needed of it has been imported when the folder disappears.
+SOURCES = (
+    "_decomp", "_inductor", "_native", "_prims", "_refs", "_subclasses/complex_tensor", "_vendor", "include",
+    "nested/_internal", "nn/utils/_expanded_weights", "onnx", "testing/_internal",
+)  # fmt: skip
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,10 +63,15 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """What torch does at its first step only."""
+    """What torch and others do at their first step only."""
+    _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    _call("mount", b"tmpfs", b"/scratch", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, b"size=1m")
     torch.set_num_threads(1)
-    x = torch.randn(4, 4, requires_grad=True)
-    (torch.nn.Linear(4, 4)(x) / x.var(0).sqrt()).sum().backward()
+    worker.warm_up()
+    native.close_interpreters()
+    for folder in SOURCES:
+        if os.path.isdir(path := os.path.join(torch.__path__[0], folder)):
+            _call("mount", b"tmpfs", path.encode(), b"tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, b"size=4k")
     gc.collect()
     gc.freeze()  # so that a fork's collector does not touch, and copy, every page
 
@@ -78,13 +89,14 @@ def _watch(request: dict, job: int, answers: int, line: int) -> None:
     child = os.fork()
     if child == 0:
         try:
-            _give_up_rights(request["uid"])
+            _give_up_rights(request["uid"], request["slot"])
             with open(job, "rb") as file:
                 data = file.read()
         except BaseException as error:
             told.send(json.dumps({"failed": f"the sandbox did not start: {error}"}).encode())
             os._exit(1)
         try:
+            vars(_libc).clear()
             worker.silence()
             os.dup2(answers, 3)
             os.closerange(4, os.sysconf("SC_OPEN_MAX"))
@@ -95,11 +107,13 @@ def _watch(request: dict, job: int, answers: int, line: int) -> None:
     os.close(job)
     reason, most = "", 0
     ended = os.pidfd_open(child)
-    while True:
-        ready, _, _ = select.select([ended, told], [], [], LOOK_SECONDS)
-        if ready:
+    while not select.select([ended, told], [], [], LOOK_SECONDS)[0]:
+        try:
+            memory = _memory(processes, child, request["memory"])
+        except Exception:  # whatever its processes look like: none runs that cannot be watched
+            reason = "processes"
             break
-        if (memory := _memory(processes, child, request["memory"])) > request["memory"]:
+        if memory > request["memory"]:
             reason = "memory"
             break
         most = max(most, memory)
@@ -119,14 +133,19 @@ def _watch(request: dict, job: int, answers: int, line: int) -> None:
 def _separate(writable_bytes: int) -> None:
     """Namespaces of the submission's own, and in them empty writable folders."""
     _call("unshare", NEW_NAMESPACES)
-    _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     for folder in (b"/scratch", b"/dev/shm"):
         options = f"size={writable_bytes},nr_inodes={MOST_FILES},mode=1777".encode()
-        _call("mount", b"tmpfs", folder, b"tmpfs", MS_NOSUID | MS_NODEV, options)
+        _call("mount", b"tmpfs", folder, b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    # of terminals, whose owner and times would stay as one submission leaves them
+    flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+    _call("mount", b"tmpfs", b"/dev/pts", b"tmpfs", flags, b"size=4k")
 
 
-def _give_up_rights(uid: int | None) -> None:
+def _give_up_rights(uid: int | None, slot: int) -> None:
     """In the first process of the new namespaces: what the submission sees and may do from now on."""
+    # a core of its own, as far as they go: however many processes it starts, its neighbours have theirs
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[slot % len(cores)]})
     _call("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
     os.setsid()
     with open("/proc/sys/kernel/cap_last_cap") as file:
@@ -140,8 +159,9 @@ def _give_up_rights(uid: int | None) -> None:
     _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     _call("capset", header, (ctypes.c_uint32 * 6)())
-    _call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own files in /proc are its own again
+    _call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # it cannot open /proc/self/mem
     syscalls.deny()
+    os.chdir("/scratch")
 
 
 def _memory(processes: int, first: int, limit: int) -> int:
@@ -151,33 +171,32 @@ def _memory(processes: int, first: int, limit: int) -> int:
     pages again and again, is over the limit.
     """
     fields = {n: _fields(processes, f"{n}/status") for n in os.listdir(processes) if n.isdigit()}
-    below, more = {str(first)}, True
+    below, more = {first}, True
     while more:
-        more = {n for n, f in fields.items() if f.get("PPid") in below} - below
+        more = {int(n) for n, f in fields.items() if f.get(b"PPid") in below} - below
         below |= more
-    held = [fields.get(name, {}) for name in below]
-    quick = sum(_bytes(f.get(key, "0")) for f in held for key in ("RssAnon", "RssShmem"))
+    held = [fields.get(str(number), {}) for number in below]
+    quick = sum(f.get(key, 0) for f in held for key in (b"RssAnon", b"RssShmem")) * 1024
     if quick <= limit:
         return quick
-    exact = [_fields(processes, f"{name}/smaps_rollup") for name in below]
-    return sum(_bytes(f.get("Pss", "0")) for f in exact)
+    return sum(_fields(processes, f"{number}/smaps_rollup").get(b"Pss", 0) for number in below) * 1024
 
 
-def _fields(processes: int, path: str) -> dict[str, str]:
-    """Of a file of /proc; none where the process has ended."""
+def _fields(processes: int, path: str) -> dict[bytes, int]:
+    """Of a file of /proc, those that are wanted; none where the process has ended.
+
+    A process gives itself its name, any bytes but a line feed, which the kernel writes as two characters.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY, dir_fd=processes)
     except OSError:
         return {}
     try:
-        with open(descriptor, encoding="ascii", errors="replace") as file:
-            return {k: v.strip() for k, _, v in (line.partition(":") for line in file)}
+        with open(descriptor, "rb") as file:
+            pairs = [line.partition(b":") for line in file.read().split(b"\n")]
     except OSError:
         return {}
-
-
-def _bytes(kilobytes: str) -> int:
-    return int(kilobytes.split()[0]) * 1024
+    return {key: int(value.split()[0]) for key, _, value in pairs if key in WANTED}
 
 
 def _call(name: str, *arguments) -> None:

@@ -2,8 +2,10 @@
 
 import ctypes
 import sys
+import types
 import warnings
 
+import native
 import torch
 
 __all__ = ["called", "take_away"]
@@ -23,6 +25,9 @@ KEYS = (
     "CompositeImplicitAutograd",
     "CompositeImplicitAutogradNestedTensor",
 )
+# Beside the operators that a problem set forbids: the way to oneDNN's tensors, whose layer norm TorchScript
+# calls past the dispatcher.
+ALSO = {"aten::to_mkldnn"}
 
 
 def take_away(forbidden: set[str]) -> None:
@@ -32,12 +37,16 @@ def take_away(forbidden: set[str]) -> None:
         forbidden: "aten::native_batch_norm" for an operator, "torch._refs:_norm" for functions of a module
             and all below it that have "_norm" in their name. A name of torch.autograd takes autograd away.
     """
-    _operators({name for name in forbidden if name.startswith("aten::")})
+    operators = {name for name in forbidden if name.startswith("aten::")}
+    _operators(operators | ALSO if operators else operators)
     for name in sorted(forbidden):
         module, _, part = name.partition(":")
         if part and not part.startswith(":"):
             _functions(module, part)
     if any(name.startswith("torch.autograd") for name in forbidden):
+        _operators({"aten::_backward"})
+        engine = type(torch.autograd.Variable._execution_engine)
+        native.forget_in_type(engine, "run_backward", _refusal("torch.autograd"))
         _autograd()
 
 
@@ -56,7 +65,19 @@ def _operators(operators: set[str]) -> None:
             for key in KEYS:
                 if torch._C._dispatch_has_kernel_for_dispatch_key(name, key):
                     library.impl(name.removeprefix("aten::"), key, _refusal(name.split(".")[0]))
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))  # never freed, so never undone
+    _bury(library)
+
+
+def _bury(library) -> None:
+    """Take what holds the replacements out of its Python object: it is never freed, and cannot be reset.
+
+    The object stays for ever, empty: pybind11 keeps two pointers behind its head, which become null.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
+    pointers = (ctypes.c_void_p * 2).from_address(id(library) + object.__basicsize__)
+    if not pointers[0] or pointers[0] != pointers[1]:
+        raise RuntimeError("this version of torch keeps its libraries in another way")
+    pointers[0] = pointers[1] = None
 
 
 def _refusal(name: str):
@@ -68,19 +89,47 @@ def _refusal(name: str):
 
 
 def _functions(module: str, part: str) -> None:
-    """The same for functions of a module, and of all below it, that have `part` in their name."""
-    loaded = [m for name, m in sys.modules.items() if f"{name}.".startswith(f"{module}.")]
-    taken = {}
-    for where in loaded:
+    """The same for functions of a module, and of all below it, that have `part` in their name.
+
+    They are emptied where they are: whoever holds one, such as a table of torch's, holds the refusal.
+    """
+    for where in [m for name, m in list(sys.modules.items()) if f"{name}.".startswith(f"{module}.")]:
         for name, value in list(vars(where).items()):
             if callable(value) and part in name:
-                taken[id(value)] = _refusal(f"{where.__name__}.{name}")
-                setattr(where, name, taken[id(value)])
-    # torch keeps them by operator, too
-    for where in loaded:
-        for table in [v for v in vars(where).values() if isinstance(v, dict)]:
-            for inner in [table, *(v for v in table.values() if isinstance(v, dict))]:
-                inner.update({k: taken[id(v)] for k, v in inner.items() if id(v) in taken})
+                refuse = _refusal(f"{where.__name__}.{name}")
+                for function in _inner(value):
+                    _replace(function, refuse)
+                if not isinstance(value, types.FunctionType):
+                    setattr(where, name, refuse)
+
+
+def _inner(value: object) -> list[types.FunctionType]:
+    """A function, and those that it was wrapped around."""
+    found, more = [], [value]
+    while more:
+        value = more.pop()
+        if isinstance(value, types.FunctionType) and value not in found:
+            found.append(value)
+            more += [getattr(value, "__wrapped__", None), *(_content(c) for c in value.__closure__ or ())]
+    # a wrapper's closure also holds helpers that others use
+    return [f for f in found if f is found[0] or f.__name__ == found[0].__name__]
+
+
+def _content(cell) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty
+        return None
+
+
+def _template(*arguments, _refuse, **named):
+    return _refuse(*arguments, **named)
+
+
+def _replace(function: types.FunctionType, refuse) -> None:
+    """Give a function another one's work, in place; the code that it had is gone."""
+    function.__code__ = _template.__code__.replace(co_freevars=function.__code__.co_freevars)
+    function.__kwdefaults__ = {"_refuse": refuse}
 
 
 def _autograd() -> None:
@@ -97,4 +146,4 @@ def _autograd() -> None:
             ):
                 name = operator.removeprefix("aten::")
                 library.impl(name, "Autograd", torch.library.fallthrough_kernel)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
+    _bury(library)

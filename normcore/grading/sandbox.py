@@ -34,7 +34,7 @@ class Ended:
 
     Attributes:
         output: what it sent, at most `Limits.output_bytes`.
-        reason: why it was killed: "time", "output", "memory" or "".
+        reason: why it was killed: "time", "output", "memory", "processes" (they could not be watched) or "".
         failed: why it could not be run, which is our failure; or "".
         seconds: that it took.
         cpu_seconds: of its processes that have ended in order.
@@ -153,6 +153,7 @@ class _Nursery:
                         whole.seek(0)
                     request = {
                         "uid": FIRST_UID + slot if os.geteuid() == 0 else None,
+                        "slot": slot,
                         "memory": limits.memory,
                         "writable_bytes": limits.file_bytes,
                     }

@@ -1,37 +1,34 @@
-"""Runs a learner's cells, and sends what their functions return. It judges nothing.
+"""Runs a learner's notebook, and sends what their functions return. It judges nothing.
 
-It needs numpy, torch, and `runner.py` and `refusal.py` beside it, and nothing else of the course. A job comes
-as one frame, and what each task returned goes back as one: 4 bytes of length of a JSON header, the header,
-and as many bytes of an .npz archive as it says. What a learner's code writes there itself is at worst a wrong
-answer.
+It needs numpy, torch and IPython, the files beside it and `runner.py`, and nothing else of the course. A job
+comes as one frame, and what each task returned goes back as one: 4 bytes of length of a JSON header, the
+header, and as many bytes as it says, of arrays in NumPy's format, one after the other. What a learner's code
+writes there itself is at worst a wrong answer.
 
 In the sandbox `nursery.py` calls `work`; as a program it reads a job from its standard input.
 """
 
-import builtins
 import contextlib
 import io
 import json
 import os
 import random
-import re
 import resource
 import select
 import signal
 import struct
 import sys
 import time
-import traceback
-import types
 
+import absent
+import native
 import numpy as np
 import refusal
 import runner
 import torch
+from cells import Cells, explain
 
-
-class TooLong(BaseException):
-    """A cell's time is over. TimeoutError is an OSError, which much code takes for a missing file."""
+CELLS_SHARE = 0.5  # of the time of all, for the cells: the other half is for the tasks
 
 
 def main() -> None:
@@ -50,8 +47,28 @@ def silence() -> None:
     os.close(nowhere)
 
 
+def warm_up() -> None:
+    """What torch imports at its first step only, and what is taken away must be there."""
+    import torch._decomp.decompositions_for_jvp
+    import torch._refs.nn.functional
+    import torch.nested._internal.ops
+
+    with contextlib.suppress(ImportError):
+        import scipy.linalg
+        import scipy.special  # noqa: F401 it needs ctypes at its import
+    weight = torch.nn.Parameter(torch.randn(4, 4))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    x = torch.randn(4, 4, requires_grad=True)
+    (torch.nn.functional.linear(x, weight) / x.var(0).sqrt()).sum().backward()
+    optimizer.step()
+    torch.func.hessian(lambda v: v.square().sum())(torch.ones(2))
+
+
 def work(data: bytes, channel: int) -> None:
-    """Run a job's cells, then each task in a process of its own.
+    """Run a notebook's cells in their order, each task at its check, in a process of its own.
+
+    What does a task for the learner is taken away before the first line of theirs: there is no moment at
+    which it could be kept, or the inputs be read and answered.
 
     Args:
         data: the job, as one frame.
@@ -68,49 +85,50 @@ def work(data: bytes, channel: int) -> None:
     random.seed(job["seed"])
     np.random.seed(job["seed"])
     torch.manual_seed(job["seed"])
-    forbidden = {name for task in job["tasks"] for name in task["forbidden"]}
-    refusal.take_away(forbidden)
-    _pretend(job["checks"])
-    # a notebook has display()
-    namespace = {"__name__": "__main__", "__builtins__": builtins, "display": lambda *_, **__: None}
+    tasks = {task["name"]: task for task in job["tasks"]}
+    refusal.take_away({name for task in job["tasks"] for name in task["forbidden"]})
+    absent.pretend()
+    native.close_ctypes()
+    torch.compile = _uncompiled
+    sys.path[0] = ""  # the working folder, as in a notebook
+    cells = Cells(limits["seconds"] * CELLS_SHARE, limits["task_seconds"])
     errors = {}
-    for name, source in job["cells"]:
-        try:
-            with _alarm(limits["task_seconds"]):
-                exec(_compiled(source, name), namespace)
-        except BaseException as error:  # a cell may raise anything; the others still run
-            errors[name] = _explain(error)
-    for task in job["tasks"]:
-        _isolated(task, namespace, inputs, errors, channel, limits["task_seconds"])
+    for kind, name, source in job["steps"]:
+        if kind == "cell":
+            cells.run(name, source)
+        else:
+            found = _isolated(tasks[name], cells, inputs, limits["task_seconds"])
+            if not _is_error(found):
+                _write(channel, found)
+                del tasks[name]
+            errors.setdefault(name, found)
+    # where it raised an error, what it needs may stand further below
+    for name, task in tasks.items():
+        found = _isolated(task, cells, inputs, limits["task_seconds"])
+        _write(channel, errors.get(name, found) if _is_error(found) else found)
 
 
-def _pretend(checks: str) -> None:
-    """A `check` that does nothing, where the notebook imports its own from."""
-    parts = checks.split(".")
-    for count in range(1, len(parts) + 1):
-        module = types.ModuleType(".".join(parts[:count]))
-        module.__path__ = []
-        sys.modules[module.__name__] = module
-    module.check = lambda function: None
+def _uncompiled(model=None, **_):
+    """What `torch.compile` makes computes the same, and there is no compiler here."""
+    return model if model is not None else lambda function: function
 
 
-def _compiled(source: str, name: str):
-    """The cell's code; IPython's magics and shell lines, which are no Python, do nothing."""
-    try:
-        return compile(source, f"<{name}>", "exec")
-    except SyntaxError:
-        plain = re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.M)
-        return compile(plain, f"<{name}>", "exec")
+def _is_error(frame: bytes) -> bool:
+    with contextlib.suppress(ValueError, KeyError, TypeError, struct.error, RecursionError):
+        (length,) = struct.unpack_from(">I", frame)
+        return "error" in json.loads(frame[4 : 4 + length])
+    return False
 
 
-def _isolated(task: dict, namespace: dict, inputs, errors: dict, channel: int, seconds: float) -> None:
-    """One task in a process of its own, ended when its time is over."""
+def _isolated(task: dict, cells: Cells, inputs, seconds: float) -> bytes:
+    """What one task answers, in a process of its own, ended when its time is over."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         try:
-            _send(writing, *_run(task, namespace, inputs, errors))
+            torch.set_num_threads(1)  # others of this process's are not in its fork
+            _write(writing, _frame(*_run(task, cells, inputs)))
         finally:
             os._exit(0)
     os.close(writing)
@@ -129,20 +147,19 @@ def _isolated(task: dict, namespace: dict, inputs, errors: dict, channel: int, s
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if late:
-        _send(channel, {"task": task["name"], "late": seconds}, b"")
-    elif not data:
-        _send(channel, {"task": task["name"], "ended": os.waitstatus_to_exitcode(status)}, b"")
-    else:
-        _write(channel, data)
+        return _frame({"task": task["name"], "late": seconds}, b"")
+    if not data:
+        return _frame({"task": task["name"], "ended": os.waitstatus_to_exitcode(status)}, b"")
+    return bytes(data)
 
 
-def _run(task: dict, namespace: dict, inputs, errors: dict) -> tuple[dict, bytes]:
+def _run(task: dict, cells: Cells, inputs) -> tuple[dict, bytes]:
     name = task["name"]
-    function = namespace.get(name)
+    function = cells.namespace.get(name)
     if function is None:
-        return {"task": name, "error": errors.get(name, f"NameError: {name} is not defined")}, b""
+        return {"task": name, "error": cells.errors.get(name, f"NameError: {name} is not defined")}, b""
     refusal.called.clear()  # a cell may compare itself with the built-in; a task may not call it
-    outputs = {}
+    body = io.BytesIO()
     for number, case in enumerate(task["cases"]):
         arguments = {
             key: inputs[f"{name}/{number}/{key}"] if value == {"array": True} else _decoded(value)
@@ -155,52 +172,21 @@ def _run(task: dict, namespace: dict, inputs, errors: dict) -> tuple[dict, bytes
         except BaseException as error:
             if seen := refusal.called | watch.seen:
                 return {"task": name, "seen": sorted(seen)}, b""
-            return {"task": name, "error": _explain(error)}, b""
+            return {"task": name, "error": explain(error)}, b""
         if seen := refusal.called | watch.seen:
             return {"task": name, "seen": sorted(seen)}, b""
-        outputs |= {f"{number}/{key}": value for key, value in found.items()}
-    archive = io.BytesIO()
-    np.savez(archive, allow_pickle=False, **outputs)
-    return {"task": name, "seen": []}, archive.getvalue()
+        for output in task["outputs"]:
+            np.lib.format.write_array(body, found[output], version=(1, 0), allow_pickle=False)
+    return {"task": name, "seen": []}, body.getvalue()
 
 
 def _decoded(value: object) -> object:
     return tuple(value["tuple"]) if isinstance(value, dict) else value
 
 
-def _explain(error: BaseException) -> str:
-    """The learner's own lines and the error, short."""
-    if isinstance(error, NotImplementedError) and not str(error):
-        return "not written"
-    lines = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename.startswith("<") and frame.filename != runner.SOURCE_NAME:
-            lines.append(f"  line {frame.lineno} of {frame.name}")
-    if isinstance(error, SyntaxError) and error.lineno:
-        lines.append(f"  line {error.lineno}: {(error.text or '').strip()}")
-    try:
-        said = str(error)
-    except Exception:
-        said = "(an error that cannot be shown)"
-    return "\n".join([*lines[-8:], f"{type(error).__name__}: {said}"])[:2000]
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float):
-    def ring(*_):
-        raise TooLong(f"the cell took longer than {seconds:.0f} seconds")
-
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _send(channel: int, header: dict, body: bytes) -> None:
+def _frame(header: dict, body: bytes) -> bytes:
     text = json.dumps({**header, "bytes": len(body)}).encode()
-    _write(channel, struct.pack(">I", len(text)) + text + body)
+    return struct.pack(">I", len(text)) + text + body
 
 
 def _write(channel: int, data: bytes) -> None:

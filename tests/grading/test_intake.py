@@ -2,11 +2,12 @@
 
 import copy
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
 
-from normcore.grading.intake import MAX_BYTES, read
+from normcore.grading.intake import MAX_BYTES, MAX_NOTES, MAX_OWN, MAX_OWN_CELLS, hash_of, read
 from tests.commands import ROOT
 
 RELEASE = nbformat.read(ROOT / "exercises/ps02/ps02.ipynb", as_version=4)
@@ -28,16 +29,19 @@ REFUSED = {
     b"PK\x03\x04 a zip": "not valid JSON",
     b"[1, 2]": "no object",
     b'{"nbformat": 3, "worksheets": []}': "format 3",
-    b'{"cells": []}': "format None",
+    b'{"cells": []}': "no format that is known",
+    b'{"nbformat": "' + b"<img src=x>" * 300_000 + b'", "cells": []}': "no format that is known",
+    b'{"nbformat": 1e300, "cells": []}': "no format that is known",
     b'{"nbformat": 4, "cells": 5}': "no list of cells",
     b"x" * (MAX_BYTES + 1): "at most",
 }
 
 
-@pytest.mark.parametrize("content", REFUSED, ids=[v for v in REFUSED.values()])
+@pytest.mark.parametrize("content", REFUSED, ids=range(len(REFUSED)))
 def test_what_is_no_notebook_is_refused_in_words(tmp_path, content):
     result = read(written(tmp_path, content), RELEASE)
     assert REFUSED[content] in result.refused and not result.sources
+    assert len(result.refused) < 200 and "<" not in result.refused
 
 
 def test_links_folders_and_nothing_are_refused(tmp_path):
@@ -50,12 +54,64 @@ def test_links_folders_and_nothing_are_refused(tmp_path):
     assert "missing" in read(tmp_path / "folder.ipynb", RELEASE).refused
 
 
-def test_the_solution_cells_are_taken_and_nothing_else(tmp_path):
+def own(source, **changes):
+    return {"cell_type": "code", "id": "mine", "source": source, "metadata": {}} | changes
+
+
+def test_cells_of_the_learners_own_are_taken_in_their_place(tmp_path):
     notebook = copy.deepcopy(SOLUTION)
-    notebook["cells"].insert(0, {"cell_type": "code", "id": "mine", "source": "import os", "metadata": {}})
+    place = next(i for i, c in enumerate(notebook["cells"]) if c["id"] == "normalize")
+    notebook["cells"].insert(place, own(["import os\n", "import sys"]))
+    notebook["cells"].insert(0, own("a text", cell_type="markdown"))
+    notebook["cells"].insert(0, own("raw", cell_type="raw"))
+    notebook["cells"].append(own("x = 1"))
     result = read(written(tmp_path, notebook), RELEASE)
     assert set(result.sources) == NAMES and not result.refused and not result.notes
     assert "x.var(dim, correction=0" in result.sources["normalize"]
+    names = [name for name, _ in result.cells]
+    assert names[names.index("normalize") - 1] == f"cell {place + 3}" and names[0] == "imports"
+    assert dict(result.cells)[f"cell {place + 3}"] == "import os\nimport sys"
+    assert result.cells[-1] == (f"cell {len(notebook['cells'])}", "x = 1")
+    assert all(dict(result.cells)[name] == result.sources[name] for name in NAMES if name in names)
+
+
+def test_cells_of_the_learners_own_are_bounded_and_it_is_said(tmp_path):
+    many = changed(lambda n: n["cells"].extend(own("x") for _ in range(MAX_OWN_CELLS + 50)))
+    large = changed(lambda n: n["cells"].extend(own("#" * (MAX_OWN // 3)) for _ in range(5)))
+    for notebook in (many, large):
+        result = read(written(tmp_path, notebook), RELEASE)
+        others = [s for name, s in result.cells if name.startswith("cell ")]
+        assert len(others) <= MAX_OWN_CELLS and sum(map(len, others)) <= MAX_OWN
+        assert set(result.sources) == NAMES and "other cells" in result.notes[0]
+
+
+def test_thousands_of_odd_cells_are_told_in_a_few_notes(tmp_path):
+    def retype(notebook):
+        odd = copy.deepcopy(cell(notebook, "normalize"))
+        notebook["cells"] += [odd | {"cell_type": "markdown"} for _ in range(5000)]
+
+    result = read(written(tmp_path, changed(retype)), RELEASE)
+    assert set(result.sources) == NAMES and len(result.notes) <= MAX_NOTES + 1
+    assert "more of this kind" in result.notes[-1]
+
+
+def test_characters_that_cannot_be_written_down_are_replaced(tmp_path):
+    def odd(notebook):
+        cell(notebook, "normalize")["source"] = "x = '\ud800'"
+        notebook["cells"].append(own("y = '\udfff'"))
+
+    result = read(written(tmp_path, changed(odd)), RELEASE)
+    assert result.sources["normalize"] == "x = '?'" and result.cells[-1][1] == "y = '?'"
+
+
+def test_a_file_that_cannot_be_read_is_refused_in_words(tmp_path, monkeypatch):
+    def denied(self):
+        raise PermissionError(13, "Permission denied")
+
+    path = written(tmp_path, SOLUTION)
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert "cannot be read: Permission denied" in read(path, RELEASE).refused
+    assert hash_of(path) == ""
 
 
 def cell(notebook, name):

@@ -1,11 +1,13 @@
 """Limits and slots of the sandbox, where no submission is needed to show them."""
 
 import os
+import sys
 import types
+from pathlib import Path
 
 import pytest
 
-from normcore.grading import limits, sandbox
+from normcore.grading import bubblewrap, limits, sandbox
 from normcore.grading.limits import Limits
 
 
@@ -36,3 +38,49 @@ def test_a_folder_of_slots_that_is_somebody_elses_is_not_used(tmp_path, monkeypa
     folder.symlink_to(elsewhere)
     with pytest.raises(RuntimeError, match="belongs to somebody else"), sandbox._slot():
         pass
+
+
+@pytest.mark.parametrize("memory, cores, share", [(64, 4, 4.0), (6, 4, 1.5), (2, 8, 1.0), (23, 2, 4.0)])
+def test_a_submission_has_a_cores_share_of_the_memory(monkeypatch, memory, cores, share):
+    page = os.sysconf("SC_PAGE_SIZE")
+    pages = {"SC_PAGE_SIZE": page, "SC_PHYS_PAGES": memory * 2**30 // page}
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(Path, "read_text", lambda self, *_: "max\n")
+    assert Limits().memory == share * 2**30
+    monkeypatch.setattr(Path, "read_text", lambda self, *_: str(cores * 2**30))
+    assert Limits().memory == 2**30
+
+
+def test_a_course_where_submissions_can_read_is_refused(tmp_path, monkeypatch):
+    course = Path(sys.prefix) / "lib/course"
+    with pytest.raises(bubblewrap.SandboxMissing, match="Move the course to another folder"):
+        bubblewrap.check(course=course)
+    for folder in (Path("/usr/lib"), Path("/usr/share/course"), Path(sys.base_prefix) / "lib"):
+        with pytest.raises(bubblewrap.SandboxMissing, match="can read all of"):
+            bubblewrap.check(course=folder)
+    # a virtual environment may be made in the course's folder, as `python -m venv .` does
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (tmp_path / "lib").mkdir()
+    assert tmp_path / "lib" in bubblewrap._readable() and tmp_path not in bubblewrap._readable()
+    assert not any((tmp_path / "grading").is_relative_to(p) for p in bubblewrap._readable())
+
+
+def test_packages_that_do_a_task_are_hidden_wherever_they_are(tmp_path, monkeypatch):
+    """Below a prefix's other folders as well, such as a distribution's dist-packages."""
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
+    folders = [tmp_path / "lib" / part for part in ("python3/dist-packages", "python3.11/site-packages")]
+    for folder in folders:
+        (folder / "sklearn").mkdir(parents=True)
+        (folder / "scipy/stats").mkdir(parents=True)
+        (folder / "_cffi_backend.cpython-311.so").touch()
+        (folder / "numpy").mkdir()
+    hidden = bubblewrap._hidden()
+    for folder in folders:
+        assert {folder / "sklearn", folder / "scipy/stats", folder / "_cffi_backend.cpython-311.so"} <= set(
+            hidden
+        )
+        assert folder / "numpy" not in hidden
+    words = " ".join(bubblewrap.command())
+    assert f"--tmpfs {folders[0]}/sklearn" in words
+    assert f"--ro-bind {os.devnull} {folders[0]}/_cffi_backend" in words
