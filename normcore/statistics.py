@@ -148,7 +148,8 @@ def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> 
     if isinstance(momentum, Tensor):
         momentum = momentum.to(running.dtype)
     with torch.no_grad():
-        running.lerp_(batch.detach().to(running.dtype), momentum)
+        # not lerp_, which makes inf − inf of an infinite mean
+        running.mul_(1 - momentum).add_(batch.detach().to(running.dtype) * momentum)
 
 
 def update_running_moments(

@@ -99,8 +99,8 @@ def partial_rms_norm(
     if eps is None:
         eps = torch.finfo(x.dtype).eps
     flat = x.flatten(-len(dim))
-    m = flat.shape[-1]
-    k = math.ceil(round(fraction * m, 9))  # 0.07 · 100 is above 7 in floating point
+    # 0.07 · 100 is above 7 in floating point
+    k = max(1, math.ceil(round(fraction * math.prod(normalized_shape), 9)))
     square = flat[..., :k].square().mean(-1, keepdim=True)
     y = (flat * torch.rsqrt(square + eps)).view(input.shape)
     return scale_and_shift(y, weight, None, input.dtype)

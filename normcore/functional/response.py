@@ -66,9 +66,9 @@ def local_response_norm(
     if input.dim() < 3:
         raise ValueError(f"local_response_norm: input must be (N, C, *), but got {shape_of(input)}")
     x = input.to(accumulation_dtype(input.dtype))
-    channels_last = x.square().movedim(1, -1)
-    padded = torch.nn.functional.pad(channels_last, (size // 2, (size - 1) // 2))
-    sums = padded.unfold(-1, size, 1).sum(-1).movedim(-1, 1)
+    around = (0, 0) * (x.dim() - 2) + (size // 2, (size - 1) // 2)
+    squares = torch.nn.functional.pad(x.square(), around)
+    sums = sum(squares.narrow(1, first, x.shape[1]) for first in range(size))
     return (x / (k + alpha / size * sums).pow(beta)).to(input.dtype)
 
 

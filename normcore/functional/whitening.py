@@ -5,7 +5,7 @@ import contextlib
 import torch
 from torch import Tensor
 
-from normcore.functional._checks import check_channels, check_floating, check_running
+from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
 from normcore.statistics import accumulation_dtype, centre, traced, update_running
 
 __all__ = ["decorrelated_batch_norm", "inverse_root", "inverse_root_by_newton"]
@@ -136,6 +136,12 @@ def decorrelated_batch_norm(
         raise ValueError(
             f"decorrelated_batch_norm: the number of channels must be divisible by num_groups={num_groups}, "
             f"but the input has {channels}"
+        )
+    expected = (num_groups, channels // num_groups, channels // num_groups)
+    if running_whitening is not None and running_whitening.shape != expected:
+        raise RuntimeError(
+            f"decorrelated_batch_norm: running_whitening must have shape {expected}, one matrix a group, "
+            f"but it is {shape_of(running_whitening)}"
         )
     if not input.numel():
         return input.clone()
