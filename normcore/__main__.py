@@ -5,6 +5,7 @@ import importlib
 import json
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 
@@ -31,8 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     grade.add_argument("--student", action="append", help="only this one; may be given again")
     grade.add_argument("--workers", type=int, help="submissions at the same time (one a core)")
     grade.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://host:8786")
-    grade.add_argument("--again", action="store_true", help="those too that have not changed since")
-    grade.add_argument("--json", action="store_true", help="print one JSON object a submission")
+    grade.add_argument(
+        "--again", action="store_true", help="those too that have not changed since; interrupted, it goes on"
+    )
+    grade.add_argument(
+        "--json", action="store_true", help="print one JSON object a submission, and the summary"
+    )
     grade.add_argument("--trust-submissions", action="store_true", help="run them without a sandbox")
     grade.add_argument("--course", type=Path, default=Path("."), help="folder of nbgrader_config.py")
     grade.set_defaults(run=_grade)
@@ -45,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"normcore: {error}", file=sys.stderr)
         return 2
 
@@ -102,25 +107,23 @@ def _grade(options: argparse.Namespace) -> int:
     from normcore.grading.cluster import ClusterMissing
     from normcore.grading.course import Course
     from normcore.grading.patience import Stopped
-    from normcore.grading.record import account
 
     warnings.filterwarnings("ignore", category=SAWarning)  # nbgrader's, at each new submission
-    bar = tqdm(unit="", smoothing=0.05, leave=False, disable=None)  # where somebody looks on
+    # where somebody looks on
+    bar = tqdm(unit="", smoothing=0.05, leave=False, disable=None, desc="starting")
 
     def report(graded, done: int, total: int) -> None:
-        if options.json:
-            tqdm.write(json.dumps(account(graded), ensure_ascii=False))
-        else:
-            tqdm.write(f"{done}/{total} {_in_words(graded)}")
+        tqdm.write(_in_json(graded) if options.json else f"{done}/{total} {_in_words(graded)}")
         sys.stdout.flush()
         if done == 1:
+            bar.set_description_str("", refresh=False)
             bar.reset(total)  # the rate is that of grading, without the start
         bar.update(done - bar.n)
 
     try:
         with bar:
             summary = grade_all(
-                Course(options.course.resolve()),
+                Course(options.course),
                 options.assignment,
                 options.student,
                 options.workers,
@@ -136,20 +139,36 @@ def _grade(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nnormcore: stopped. What is recorded stays; the same command goes on.", file=sys.stderr)
         return 130
-    if not options.json:
+    if options.json:
+        print(json.dumps({"summary": asdict(summary)}))
+    else:
         _print_summary(summary)
     return 1 if summary.failed else 0
 
 
+def _in_json(graded) -> str:
+    """In ASCII: a submission may hold what no terminal can show."""
+    from normcore.grading.record import account
+
+    told = account(graded)
+    for name, verdict in graded.tasks.items():
+        told["tasks"][name]["message"] = verdict.message
+    return json.dumps(told)
+
+
 def _in_words(graded) -> str:
     outcomes = [t.outcome for t in graded.tasks.values()]
-    counts = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
-    line = f"{graded.student}: {'refused: ' + graded.refused if graded.refused else counts}"
+    line = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
+    if graded.refused:
+        line = f"refused: {graded.refused}"
+    if graded.failed:
+        why = dict.fromkeys(t.message for t in graded.tasks.values() if t.outcome == "our failure")
+        line = f"our failure: {'; '.join(why)}"
+    line = f"{graded.student}: {line}"
     look = "; ".join(f"{task} names {', '.join(names)}" for task, names in graded.attention.items())
     line = f"{line}   look at it: {look}" if look else line
-    return "".join(
-        c if c.isprintable() else "?" for c in line
-    )  # a file's name may hold a terminal's commands
+    # a file's name may hold a terminal's commands
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _print_summary(summary) -> None:
@@ -159,6 +178,8 @@ def _print_summary(summary) -> None:
     )
     if summary.outdated:
         print(f"{summary.outdated} of the unchanged were graded by other checks; --again grades them anew")
+    if summary.dated:
+        print(f"{summary.dated} of the unchanged: time and penalty looked at again")
 
 
 def _regrade(options: argparse.Namespace) -> int:
@@ -169,9 +190,7 @@ def _regrade(options: argparse.Namespace) -> int:
     differ = 0
     for student in options.student:
         try:
-            again = regrade(
-                Course(options.course.resolve()), options.assignment, student, options.trust_submissions
-            )
+            again = regrade(Course(options.course), options.assignment, student, options.trust_submissions)
         except SandboxMissing as error:
             print(f"normcore: {error}", file=sys.stderr)
             return 2

@@ -1,24 +1,25 @@
 """A folder of submissions, graded in parallel: `normcore grade psNN`."""
 
 import contextlib
-import datetime
-import json
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from nbgrader.utils import parse_utc
+import nbformat
 
 from normcore.checks.catalogue import find_problem_set
 from normcore.grading import bubblewrap, cluster
 from normcore.grading.course import Course
-from normcore.grading.grade import Graded, grade, hash_of_checks
-from normcore.grading.intake import hash_of, read
+from normcore.grading.grade import OURS, Graded, TaskVerdict, grade, hash_of_checks
 from normcore.grading.limits import Limits
-from normcore.grading.patience import patiently
-from normcore.grading.record import account, record
+from normcore.grading.patience import Stopped, patiently
+from normcore.grading.record import account, kept, penalize, points, record
+from normcore.grading.standing import Standing, standings, stands
+from normcore.grading.submission import Unreadable, handed_in, notebook_hash, take
 
 __all__ = ["Regraded", "Summary", "grade_all", "regrade"]
 
@@ -34,7 +35,8 @@ class Summary:
         refused: those whose file could not be read.
         failed: those that we failed to grade, after every try; they have no marks.
         skipped: those graded before, unchanged since; of these
-        outdated: those graded by other checks than today's.
+        outdated: those graded by other checks than today's, and
+        dated: those whose time or penalty for lateness was looked at again.
     """
 
     graded: int = 0
@@ -42,6 +44,7 @@ class Summary:
     failed: int = 0
     skipped: int = 0
     outdated: int = 0
+    dated: int = 0
 
 
 def grade_all(
@@ -73,43 +76,60 @@ def grade_all(
     Raises:
         SandboxMissing: no sandbox, and submissions are not trusted.
         ClusterMissing: no scheduler, or no longer.
-        Stopped: the gradebook stayed locked, or the disk full.
-        ValueError: no such problem set, no submission, or a student without one; fewer than one worker.
+        Stopped: the gradebook stayed locked, or the disk full; or the gradebook cannot be used.
+        ValueError: no such problem set, no submission, or a student without one; fewer than one worker; a
+            secret that is damaged or gone.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, but it is {workers}")
     if scheduler is None:
         bubblewrap.check(trusted, course.root)
-    submissions = _submissions(course, assignment, students)
-    (course.root / "grading").mkdir(exist_ok=True)
+    folders = _folders(course, assignment, students)
     release = patiently(lambda: course.release(assignment), tell)
-    secret, config = course.secret(), course.config()
-    summary = Summary()
-    todo = {}
-    for student, path in submissions.items():
-        before = _account(course.provenance(student, assignment))
-        if not again and before and before["submission"] and before["submission"] == hash_of(path):
-            summary.skipped += 1
-            summary.outdated += before.get("checks") != hash_of_checks(assignment)
-        else:
-            todo[student] = path
-    # read as there is room for them: memory does not grow with the number of submissions
-    jobs = (
-        (student, read(path, release), release, assignment, secret, limits, trusted)
-        for student, path in todo.items()
-    )
+    _same_tasks(assignment, release)
+    secret = patiently(course.secret, tell)
+    run, goes_on = patiently(lambda: _run(course, assignment, again and not students), tell)
+    summary, done = Summary(), set()
+    if not again or goes_on:
+        same = patiently(lambda: _unchanged(course, assignment, folders, run if goes_on else None), tell)
+        for standing, outdated in same:
+            done.add(standing.student)
+            summary.outdated += outdated
+            summary.dated += _dated(course, assignment, standing, folders[standing.student], tell)
+    summary.skipped = len(done)
+    todo = [student for student in folders if student not in done]
+    if goes_on:
+        tell(
+            f"--again was interrupted before and goes on: {len(done)} are graded anew, {len(todo)} are left. "
+            f"To begin with the first, remove {course.again(assignment)}."
+        )
+    unread: list[Graded] = []
+
+    def jobs() -> Iterator[tuple]:
+        """Read as there is room for them: memory does not grow with the number of submissions."""
+        for student in todo:
+            try:
+                taken = take(folders[student], release)
+            except Unreadable as error:
+                unread.append(_failure(student, str(error)))
+            else:
+                yield student, taken, release, assignment, secret, limits, trusted
+
     if scheduler is None and (len(todo) < 2 or workers == 1):
-        results = (_grade(*job) for job in jobs)
+        results = (_grade(*job) for job in jobs())
     else:
-        results = cluster.run(_grade, jobs, workers or os.cpu_count() or 1, scheduler, trusted)
+        results = cluster.run(_grade, jobs(), workers or os.cpu_count() or 1, scheduler, trusted)
     with contextlib.closing(results):
-        for graded in results:
-            timestamp, graded = _handed_in(submissions[graded.student].with_name("timestamp.txt"), graded)
-            patiently(partial(record, graded, release, assignment, course, timestamp, config), tell)
+        for graded in chain(results, unread):
+            more = {"run": run, "points": points(graded, release)}
+            graded = replace(graded, provenance=graded.provenance | more)
+            graded = _recorded(graded, folders[graded.student], release, assignment, course, tell)
             summary.graded += not graded.failed
             summary.failed += graded.failed
             summary.refused += bool(graded.refused)
             report(graded, summary.graded + summary.failed, len(todo))
+    if again and not students:
+        course.again(assignment).unlink(missing_ok=True)
     return summary
 
 
@@ -141,12 +161,16 @@ def regrade(
         ValueError: no such problem set, no submission, or one that was never graded.
     """
     bubblewrap.check(trusted, course.root)
-    path = _submissions(course, assignment, [student])[student]
-    before = _account(course.provenance(student, assignment))
+    folder = _folders(course, assignment, [student])[student]
+    before = kept(course, student, assignment)
     if before is None:
         raise ValueError(f"{student} has no mark from `normcore grade {assignment}`")
     release = course.release(assignment)
-    graded = _grade(student, read(path, release), release, assignment, course.secret(), limits, trusted)
+    try:
+        taken = take(folder, release)
+    except Unreadable as error:
+        raise ValueError(f"{student}: {error}") from error
+    graded = _grade(student, taken, release, assignment, course.secret(), limits, trusted)
     now = account(graded)
     words = {
         "submission": "the submitted file is another",
@@ -157,34 +181,101 @@ def regrade(
     if before.get("submission") != now["submission"]:
         del words["seeds"]  # the cases are another file's
     changed = tuple(sentence for key, sentence in words.items() if before.get(key) != now[key])
-    outcomes = [{name: task["outcome"] for name, task in kept["tasks"].items()} for kept in (before, now)]
+    outcomes = [{name: task["outcome"] for name, task in found["tasks"].items()} for found in (before, now)]
     return Regraded(*outcomes, changed)
 
 
-def _submissions(course: Course, assignment: str, students: list[str] | None) -> dict[str, Path]:
+def _folders(course: Course, assignment: str, students: list[str] | None) -> dict[str, Path]:
     find_problem_set(assignment)  # a name that is none is said before anything is made
-    submissions = course.submissions(assignment)
+    folders = course.submissions(assignment)
     if students:
-        if missing := sorted(set(students) - submissions.keys()):
+        if missing := sorted(set(students) - folders.keys()):
             raise ValueError(f"no submission to {assignment} by: {', '.join(missing)}")
-        submissions = {s: submissions[s] for s in students}
-    if not submissions:
+        folders = {s: folders[s] for s in students}
+    if not folders:
+        place = course.submitted("STUDENT", assignment)
+        raise ValueError(f"no submissions to {assignment}: they belong in {place}")
+    return folders
+
+
+def _same_tasks(assignment: str, release: nbformat.NotebookNode) -> None:
+    asked = {
+        cell.id.removesuffix("-check")
+        for cell in release.cells
+        if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade")
+    }
+    if unknown := sorted(asked - find_problem_set(assignment).checks.keys()):
         raise ValueError(
-            f"no submissions to {assignment}: they belong in grading/submitted/STUDENT/{assignment}/"
+            f"the release of {assignment} asks for {', '.join(unknown)}, but no check of that name is here: "
+            "package and notebook are of different versions"
         )
-    return submissions
 
 
-def _handed_in(path: Path, graded: Graded) -> tuple[datetime.datetime | None, Graded]:
-    """When, as nbgrader's collecting writes it; a text that is no date is told, and counts as none."""
-    if not path.is_file():
-        return None, graded
-    text = path.read_text("utf-8", errors="replace").strip()
+def _run(course: Course, assignment: str, everybody: bool) -> tuple[str, bool]:
+    """A name for this run, and whether it is an --again that was interrupted."""
+    run, marker = secrets.token_hex(8), course.again(assignment)
+    if everybody:
+        if marker.exists() and (begun := marker.read_text("utf-8").strip()):
+            return begun, True
+        marker.write_text(run, "utf-8")
+    return run, False
+
+
+def _unchanged(
+    course: Course, assignment: str, folders: dict[str, Path], run: str | None
+) -> list[tuple[Standing, bool]]:
+    """Submissions that need no grading, and whether other checks than today's gave their marks.
+
+    Where a run is given, only those that it has graded.
+    """
+    checks, found = hash_of_checks(assignment), []
+    for standing in standings(course, assignment, folders):
+        student = standing.student
+        before = kept(course, student, assignment)
+        if (
+            before
+            and before.get("submission")
+            and (run is None or (before.get("run"), before.get("checks")) == (run, checks))
+            and stands(standing, before, course.autograded(student, assignment))
+            and before["submission"] == notebook_hash(folders[student])
+        ):
+            found.append((standing, before.get("checks") != checks))
+    return found
+
+
+def _dated(
+    course: Course, assignment: str, standing: Standing, folder: Path, tell: Callable[[str], None]
+) -> bool:
+    """An unchanged submission: whether its time or penalty was to be looked at again."""
+    when, note = handed_in(folder)
+    if note:
+        tell(f"{standing.student}: {note}")
+    if when == standing.timestamp and not standing.late:
+        return False
+    patiently(partial(penalize, course, standing.student, assignment, when), tell)
+    return True
+
+
+def _recorded(
+    graded: Graded,
+    folder: Path,
+    release: nbformat.NotebookNode,
+    assignment: str,
+    course: Course,
+    tell: Callable[[str], None],
+) -> Graded:
+    """As it stands in the gradebook now: what goes wrong with one submission is not the others' trouble."""
     try:
-        return parse_utc(text), graded
-    except (ValueError, OverflowError):
-        note = f"timestamp.txt holds no date, but {text[:40]!r}: it counts as handed in in time."
-        return None, replace(graded, notes=(*graded.notes, note))
+        when, note = handed_in(folder)
+        if note:
+            graded = replace(graded, notes=(*graded.notes, note))
+        patiently(partial(record, graded, release, assignment, course, when), tell)
+    except Stopped:
+        raise
+    except Exception as error:
+        if not graded.failed:
+            return _failure(graded.student, f"it could not be recorded: {type(error).__name__}: {error}")
+    return graded
 
 
 def _grade(student: str, *arguments) -> Graded:
@@ -196,9 +287,5 @@ def _grade(student: str, *arguments) -> Graded:
     return graded
 
 
-def _account(provenance: Path) -> dict | None:
-    """What was kept with the marks; None where nothing was, or nothing that can be read."""
-    try:
-        return json.loads(provenance.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+def _failure(student: str, why: str) -> Graded:
+    return Graded(student, {"": TaskVerdict(OURS, why)}, {}, "", ())

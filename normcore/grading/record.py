@@ -1,68 +1,24 @@
 """Marks into nbgrader's gradebook, through nbgrader: one writer, and no old mark survives."""
 
-import copy
 import datetime
+import hashlib
 import json
-import re
-import textwrap
+import shutil
+from pathlib import Path
 
 import nbformat
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
-from traitlets.config import Config
 
 from normcore.grading.course import Course
 from normcore.grading.grade import RIGHT, Graded
+from normcore.grading.page import autograded
 
-__all__ = ["account", "autograded", "harmless", "record"]
-
-
-def autograded(graded: Graded, release: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The released notebook with the learner's cells, and each verdict as the output of its check.
-
-    The hidden tests are not in it, so neither are they in the feedback.
-    """
-    notebook = copy.deepcopy(release)
-    if graded.refused or graded.notes:
-        lines = [graded.refused, *graded.notes] if graded.refused else graded.notes
-        text = "**About this submission**\n\n" + "\n".join(f"* {line}" for line in lines)
-        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text))
-    for cell in notebook.cells:
-        marks = cell.metadata.get("nbgrader", {})
-        if marks.get("solution"):
-            cell.source = graded.sources.get(cell.id, cell.source)
-            if cell.cell_type == "markdown":
-                cell.source = harmless(cell.source)
-        elif marks.get("grade"):
-            verdict = graded.tasks[cell.id.removesuffix("-check")]
-            # feedback does not break lines, and the hint is what should be read
-            lines = [
-                part
-                for line in verdict.message.splitlines()
-                for part in textwrap.wrap(line, 96, subsequent_indent="  ") or [""]
-            ]
-            if verdict.outcome == RIGHT:
-                cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="✓ " + verdict.message)]
-            else:
-                cell.outputs = [
-                    nbformat.v4.new_output(
-                        "error", ename="CheckFailed", evalue=verdict.message, traceback=lines
-                    )
-                ]
-    return notebook
-
-
-def harmless(text: str) -> str:
-    """A learner's Markdown without HTML and links: formgrader would run them, with the instructor's rights.
-
-    HTML is shown as it was typed, and a link as its text and address. The submitted file has the original.
-    """
-    shown = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
-    return re.sub(r"\](?=[(\[:])", "] ", shown)
+__all__ = ["account", "kept", "penalize", "points", "record"]
 
 
 def account(graded: Graded) -> dict:
-    """What is kept with the marks, and told by --json."""
+    """What is kept with the marks."""
     tasks = {name: {"outcome": t.outcome, "mistakes": list(t.mistakes)} for name, t in graded.tasks.items()}
     return {
         "student": graded.student,
@@ -74,13 +30,30 @@ def account(graded: Graded) -> dict:
     }
 
 
+def kept(course: Course, student: str, assignment: str) -> dict | None:
+    """What was kept with the marks; None where nothing was, or nothing that can be read."""
+    try:
+        return json.loads(course.provenance(student, assignment).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def points(graded: Graded, release: nbformat.NotebookNode) -> dict[str, float]:
+    """By the check's cell, what its verdict is worth."""
+    return {
+        cell.id: float(cell.metadata.nbgrader.points) * (graded.tasks[task].outcome == RIGHT)
+        for cell in release.cells
+        if (task := cell.id.removesuffix("-check")) in graded.tasks
+        and cell.metadata.get("nbgrader", {}).get("grade")
+    }
+
+
 def record(
     graded: Graded,
     release: nbformat.NotebookNode,
     assignment: str,
     course: Course,
     timestamp: datetime.datetime | None = None,
-    config: Config | None = None,
 ) -> None:
     """Write a submission's marks, its autograded notebook and its provenance.
 
@@ -93,15 +66,17 @@ def record(
         assignment: such as "ps02".
         course: whose gradebook has the assignment.
         timestamp: when it was handed in, UTC.
-        config: of nbgrader, whose plugin for late penalties is asked.
     """
     student = graded.student
     provenance = course.provenance(student, assignment)
     provenance.unlink(missing_ok=True)
+    target = course.autograded(student, assignment)
+    for old in (course.feedback(student, assignment), target.parent):
+        if old.is_dir():  # by nbgrader it may be write-protected, and have files that the learner sent
+            shutil.rmtree(old)
     with Gradebook(course.db_url, course.course_id) as gradebook:
         gradebook.update_or_create_student(student)
-        when = {"timestamp": timestamp} if timestamp else {}
-        submission = gradebook.update_or_create_submission(assignment, student, **when)
+        submission = gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
         for notebook in submission.notebooks:
             for grade in notebook.grades:
                 grade.auto_score = None
@@ -109,11 +84,30 @@ def record(
         gradebook.db.commit()
     if graded.failed:
         return
-    target = course.autograded(student, assignment)
-    target.parent.mkdir(parents=True, exist_ok=True)
     notebook = autograded(graded, release)
-    nbformat.write(notebook, target)
-    resources = {
+    text = nbformat.writes(notebook) + "\n"
+    _write_whole(target, text)
+    SaveAutoGrades(config=course.config).preprocess(notebook, _resources(course, student, assignment))
+    _penalize(course, student, assignment)
+    shown = {"notebook": hashlib.sha256(text.encode()).hexdigest()}
+    _write_whole(provenance, json.dumps(account(graded) | shown, indent=1) + "\n")
+
+
+def penalize(course: Course, student: str, assignment: str, timestamp: datetime.datetime | None) -> None:
+    """Late or not, by nbgrader's plugin and the due date of now; the marks stay as they are."""
+    with Gradebook(course.db_url, course.course_id) as gradebook:
+        gradebook.update_or_create_submission(assignment, student, timestamp=timestamp)
+    _penalize(course, student, assignment)
+
+
+def _penalize(course: Course, student: str, assignment: str) -> None:
+    nothing = nbformat.v4.new_notebook()
+    AssignLatePenalties(config=course.config).preprocess(nothing, _resources(course, student, assignment))
+
+
+def _resources(course: Course, student: str, assignment: str) -> dict:
+    """What nbgrader's preprocessors want to know."""
+    return {
         "nbgrader": {
             "notebook": assignment,
             "assignment": assignment,
@@ -121,9 +115,11 @@ def record(
             "db_url": course.db_url,
         }
     }
-    SaveAutoGrades(config=config).preprocess(notebook, resources)
-    AssignLatePenalties(config=config).preprocess(notebook, resources)
-    provenance.parent.mkdir(parents=True, exist_ok=True)
-    whole = provenance.with_suffix(".tmp")
-    whole.write_text(json.dumps(account(graded), indent=1) + "\n", "utf-8")
-    whole.replace(provenance)  # it is there in full, or not at all
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """It is there in full, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_suffix(".tmp")
+    whole.write_text(text, "utf-8")
+    whole.replace(path)

@@ -173,32 +173,6 @@ def test_our_own_failure_is_tried_again_and_leaves_no_old_mark(course, monkeypat
     assert marks(course, "honest") == POINTS
 
 
-def test_late_work_is_penalized_as_nbgrader_says(course):
-    """By the plugin that nbgrader_config.py names, from the time that collecting has written down."""
-    course, _ = course
-    run("nbgrader", "db", "assignment", "add", "ps02", "--duedate=2026-01-10 12:00:00 UTC", cwd=course.root)
-    config = course.root / "nbgrader_config.py"
-    before = config.read_text()
-    config.write_text(before + "c.LateSubmissionPlugin.penalty_method = 'zero'\n")
-    times = {
-        "2026-01-10 13:30:00 UTC": sum(POINTS.values()),
-        "2026-01-10 11:30:00 UTC": None,
-        "yesterday": None,
-    }
-    folder = course.root / "grading/submitted/honest/ps02"
-    for text, penalty in times.items():
-        (folder / "timestamp.txt").write_text(text)
-        grade_all(course, "ps02", students=["honest"], again=True, limits=LIMITS)
-        with Gradebook(course.db_url) as gradebook:
-            (notebook,) = gradebook.find_submission("ps02", "honest").notebooks
-            assert notebook.late_submission_penalty == penalty, text
-        assert marks(course, "honest") == POINTS
-    kept = json.loads(course.provenance("honest", "ps02").read_text())
-    assert kept["notes"] == ["timestamp.txt holds no date, but 'yesterday': it counts as handed in in time."]
-    (folder / "timestamp.txt").unlink()
-    config.write_text(before)
-
-
 def test_interrupted_while_it_is_recorded_it_does_not_count_as_graded(course, monkeypatch):
     course, _ = course
     with monkeypatch.context() as patched:

@@ -12,7 +12,7 @@ from nbconvert.exporters import HTMLExporter
 from traitlets.config import Config
 
 from normcore.grading.feedback import FeedbackExporter, mathml
-from normcore.grading.record import harmless
+from normcore.grading.page import harmless
 from tests.commands import ROOT
 
 TEMPLATES = str(Path(nbgrader.__file__).parent / "server_extensions/formgrader/templates")

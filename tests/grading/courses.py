@@ -1,0 +1,57 @@
+"""Courses for tests of what happens around the sandbox: everybody is right, and nothing is run."""
+
+import shutil
+
+import nbformat
+from nbgrader.api import Gradebook
+
+from normcore.checks.catalogue import find_problem_set
+from normcore.grading import batch
+from normcore.grading.course import Course
+from normcore.grading.grade import RIGHT, WRONG, Graded, TaskVerdict, hash_of_checks
+from tests.commands import ROOT
+
+
+def make(root, assignment="ps02"):
+    """A course with one problem set, and nobody in it."""
+    root.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "nbgrader_config.py", root)
+    shutil.copytree(ROOT / f"solutions/{assignment}", root / f"solutions/{assignment}")
+    return Course(root)
+
+
+def hand_in(course, student, assignment="ps02", name=None, changes=None):
+    """The official solution with changed cells; returns the file."""
+    notebook = nbformat.read(ROOT / f"solutions/{assignment}/{assignment}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = (changes or {}).get(cell.id, cell.source)
+    path = course.submitted(student, assignment) / (name or f"{assignment}.ipynb")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def everybody_is_right(monkeypatch, calls=None):
+    """In place of the sandbox: whatever can be read is right."""
+
+    def grade(student, taken, release, name, *_):
+        if calls is not None:
+            calls.append(student)
+        outcome = WRONG if taken.refused else RIGHT
+        verdicts = {
+            task: TaskVerdict(outcome, taken.refused or "right") for task in find_problem_set(name).checks
+        }
+        provenance = {"submission": taken.hash, "checks": hash_of_checks(name)}
+        return Graded(student, verdicts, taken.sources, taken.refused, taken.notes, provenance)
+
+    monkeypatch.setattr(batch, "grade", grade)
+    monkeypatch.setattr(batch.bubblewrap, "check", lambda trusted: None)
+
+
+def marks(course, student, assignment="ps02"):
+    """By task; None where the gradebook knows no such submission."""
+    with Gradebook(course.db_url, course.course_id) as gradebook:
+        found = [s for s in gradebook.assignment_submissions(assignment) if s.student.id == student]
+        return {
+            g.name: g.auto_score for s in found for n in s.notebooks for g in n.grades if g.name != "bias"
+        }
