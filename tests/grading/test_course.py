@@ -234,8 +234,12 @@ def test_the_command_grades_and_reports(course, capsys):
     printed = capsys.readouterr().out
     assert "1/1 honest: 5 right\n" in printed and "1 graded, of which 0 refused" in printed
     assert main(["grade", "ps02", "--course", root, "--student", "unbiased", "--again", "--json"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    told = json.loads(line)
+    told, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert summary == {
+        "summary": {"graded": 1} | dict.fromkeys(("refused", "failed", "skipped", "outdated", "dated"), 0)
+    }
+    assert told["points"] == {f"{task}-check": float(n) for task, n in STUDENTS["unbiased"][1].items()}
+    assert "You divided by m − 1" in told["tasks"]["normalize"]["message"]
     assert told["student"] == "unbiased" and told["tasks"]["normalize"]["mistakes"] == ["unbiased variance"]
     assert main(["grade", "ps02", "--course", root, "--student", "sql", "--again"]) == 0
     assert main(["grade", "ps02", "--course", root, "--student", "nobody"]) == 2

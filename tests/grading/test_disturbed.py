@@ -50,8 +50,7 @@ def undisturbed(tmp_path_factory):
     course = Course(before)
     course.release("ps02")
     course.secret()  # the same cases in every run
-    after = Course(tmp_path_factory.mktemp("after"))
-    shutil.copytree(before, after.root, dirs_exist_ok=True)
+    after = Course(shutil.copytree(before, tmp_path_factory.mktemp("after") / "course"))
     assert grade_all(after, "ps02", workers=2, limits=LIMITS).graded == COUNT
     expected = marks(after)
     full = sum(POINTS.values())
