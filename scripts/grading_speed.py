@@ -24,6 +24,7 @@ from nbgrader.api import Gradebook
 
 from normcore.grading.batch import grade_all
 from normcore.grading.course import Course
+from normcore.grading.trust import VARIABLE
 
 ROOT = Path(__file__).parents[1]
 UNBIASED = """def normalize(x, dim, eps):
@@ -55,6 +56,7 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-m", "nbgrader", "autograde", "ps02", "--log-level=ERROR"],
             cwd=theirs.root,
+            env={**os.environ, VARIABLE: "1"},
             check=True,
         )
         reference = time.monotonic() - start

@@ -6,7 +6,10 @@ import shutil
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
+from nbgrader.apps.api import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
 
+from normcore.grading.course import Course
 from tests.commands import ROOT, run
 
 NAMES = sorted(p.name for p in (ROOT / "solutions").iterdir() if p.is_dir())
@@ -26,7 +29,7 @@ def course(tmp_path_factory):
     for student, changes in IMPERFECT.items():
         submit(course, student, "ps02", course / "solutions/ps02/ps02.ipynb", changes)
     for name in NAMES:
-        run("nbgrader", "autograde", name, "--create", cwd=course)
+        run("nbgrader", "autograde", name, "--create", cwd=course, NORMCORE_TRUST_SUBMISSIONS="1")
         run("nbgrader", "generate_feedback", name, cwd=course)
     return course
 
@@ -129,3 +132,27 @@ def test_marks_are_exported(course):
     for student, tasks in DESERVED.items():
         assert rows["ps02", student] == sum(tasks.values())
     assert rows["ps01", "idle"] == 0
+
+
+def test_nobody_is_run_with_the_instructors_rights_unless_told(course, monkeypatch):
+    """Neither by the command nor by formgrader's button; and no mark or notebook is touched."""
+    source = f"open({str(course / 'ran')!r}, 'w')"
+    submit(course, "hostile", "ps02", course / "solutions/ps02/ps02.ipynb", {"normalize": source})
+    autograded = course / "grading/autograded/solver/ps02/ps02.ipynb"
+    before = autograded.read_bytes(), scores(course, "ps02", "solver")
+    for student in ("solver", "hostile"):
+        with pytest.raises(AssertionError, match="NORMCORE_TRUST_SUBMISSIONS=1"):
+            run("nbgrader", "autograde", "ps02", "--force", "--student", student, cwd=course)
+        monkeypatch.chdir(course)
+        app = NbGraderAPI(CourseDirectory(config=Course(course).config), config=Course(course).config)
+        answer = app.autograde("ps02", student)
+        assert not answer["success"] and "`normcore grade` runs them in a sandbox" in answer["log"]
+    assert not (course / "ran").exists()
+    assert before == (autograded.read_bytes(), scores(course, "ps02", "solver"))
+
+
+def test_feedback_is_made_anew_each_time(course):
+    page = course / "grading/feedback/solver/ps02/ps02.html"
+    page.write_text("of yesterday")
+    run("nbgrader", "generate_feedback", "ps02", "--student=solver", cwd=course)
+    assert "of yesterday" not in page.read_text("utf-8")

@@ -12,6 +12,8 @@ __all__ = ["ClusterMissing", "run"]
 
 # Of each task's steps; nobody reads them, and they take 50 kB a submission.
 NO_LOGS = {"distributed.admin.log-length": 0, "distributed.admin.low-level-log-length": 0}
+# Dask's pages are open to whoever else works on this machine.
+NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 IN_HAND = 4  # a worker, at any time: memory does not grow with the number of submissions
 
 
@@ -46,7 +48,7 @@ def run(
     import distributed  # noqa: F401 it fills in the rest of its configuration first
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with dask.config.set(NO_LOGS):
+    with dask.config.set(NO_LOGS | NO_PAGES):
         made = None if scheduler else _start(workers)
         client = made.get_client() if made else _connect(scheduler)
         try:
@@ -103,6 +105,8 @@ def _start(workers: int):
         n_workers=workers,
         threads_per_worker=1,
         dashboard_address=None,
+        # any free port: the usual one may be another program's
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0", "dashboard": False},
         silence_logs=logging.CRITICAL,
         security=True,  # whoever else works on this machine could otherwise run code as the grader
     )

@@ -6,22 +6,30 @@ compares itself with the built-in is fine, and so may be code that looks at fram
 
 import ast
 import re
+from itertools import islice
+from operator import itemgetter
 
 __all__ = ["mentions"]
 
 # By what one reaches around the rules, or out of one's own function.
 TOOLS = re.compile(
-    r"(ctypes|gc|inspect|socket|subprocess|multiprocessing|normcore|runner|worker|nursery)(\..*)?"
-    r"|sys\.(_getframe|_current_frames|setprofile|settrace|modules)|threading\.(setprofile|settrace)"
-    r"|os\.(fork|exec\w*|spawn\w*|system|popen|kill|_exit)"
-    r"|torch\.(_C|ops|_refs|_decomp|_VF|_inductor|_dynamo|library|jit)(\..*)?"
-    r"|(eval|exec|compile|__import__|globals|importlib(\..*)?)"
+    r"(ctypes|gc|inspect|socket|subprocess|multiprocessing|concurrent|normcore|runner|worker|nursery)(\..*)?"
+    r"|(cffi|pty|scipy|numpy\.ctypeslib|builtins|runpy|pickle|marshal)(\..*)?"
+    r"|sys\.(_getframe|_current_frames|setprofile|settrace|modules|addaudithook|monitoring)"
+    r"|threading\.(setprofile|settrace)(_all_threads)?"
+    r"|os\.(fork\w*|exec\w*|(posix_)?spawn\w*|system|popen|kill|_exit)"
+    r"|torch\.(_C|ops|_refs|_decomp|_VF|_inductor|_dynamo|_prims|library|jit|nested|testing\._\w+|export|fx)(\..*)?"
+    r"|.+\.(__globals__|__code__|__subclasses__|__builtins__|f_locals|f_back|f_globals|tb_frame)(\..*)?"
+    r"|(eval|exec|compile|__import__|__builtins__|globals|importlib(\..*)?)"
 )
 BUILT_IN = re.compile(
     r".+\.(native_|_native_)?(batch|instance|layer|group|rms)_norm\w*"
+    r"|.+\.zscore"
     r"|.+\.(Batch|Instance|Layer|Group|RMS)Norm\w*|.+\.(\w*Scaler|normalize|scale)"
 )
 AUTOGRAD = re.compile(r"torch\.(autograd|func)(\..*)?|.+\.backward")
+SHOWN, MOST = 80, 10  # characters of a name, and names of a cell
+KEPT = 200
 # imported or written at the start of every notebook, under these names
 ALIASES = {"F": "torch.nn.functional", "nn": "torch.nn", "np": "numpy"}
 
@@ -42,10 +50,16 @@ def mentions(source: str, forbidden: frozenset[str]) -> list[str]:
         return []
     patterns = [TOOLS, BUILT_IN] + [AUTOGRAD] * any(name.startswith("torch.autograd") for name in forbidden)
     found: dict[str, int] = {}
-    for name, line in sorted(_names(tree), key=lambda pair: pair[1]):
+    for name, line in sorted(_names(tree), key=itemgetter(1, 0)):
         if any(pattern.fullmatch(name) for pattern in patterns):
-            found.setdefault(name, line)
-    return [f"{name} (line {line})" for name, line in found.items()]
+            found.setdefault(name if len(name) <= SHOWN else f"{name[:SHOWN]}…", line)
+    told = [f"{name} (line {line})" for name, line in islice(found.items(), MOST)]
+    return told + [f"and {len(found) - MOST} more"] * (len(found) > MOST)
+
+
+def _short(name: str) -> str:
+    """Both ends of a long name: it may stand for itself in thousands of others."""
+    return name if len(name) <= KEPT else f"{name[: KEPT // 2]}…{name[-KEPT // 2 :]}"
 
 
 def _names(tree: ast.AST) -> set[tuple[str, int]]:
@@ -54,13 +68,12 @@ def _names(tree: ast.AST) -> set[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for name in node.names:
-                aliases[name.asname or name.name.split(".")[0]] = (
-                    name.name if name.asname else name.name.split(".")[0]
-                )
-                found.add((name.name, node.lineno))
+                top, whole = name.name.partition(".")[0], _short(name.name)
+                aliases[name.asname or top] = whole if name.asname else _short(top)
+                found.add((whole, node.lineno))
         elif isinstance(node, ast.ImportFrom):
             for name in node.names:
-                whole = f"{node.module or ''}.{name.name}"
+                whole = _short(f"{node.module or ''}.{name.name}")
                 aliases[name.asname or name.name] = whole
                 found.add((whole, node.lineno))
     for node in ast.walk(tree):
@@ -75,7 +88,7 @@ def _names(tree: ast.AST) -> set[tuple[str, int]]:
                 start = aliases.get(base.id, base.id)
             else:
                 start = "(…)"
-            found.add((".".join([start, *reversed(parts)]), node.lineno))
+            found.add((_short(".".join([start, *reversed(parts)])), node.lineno))
         elif isinstance(node, ast.Name) and id(node) not in inner:
-            found.add((aliases.get(node.id, node.id), node.lineno))
+            found.add((_short(aliases.get(node.id, node.id)), node.lineno))
     return found

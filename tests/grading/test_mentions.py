@@ -1,6 +1,7 @@
 """What a reader should look at is named with its line; ordinary answers name nothing."""
 
 import inspect
+import time
 
 import nbformat
 import pytest
@@ -27,6 +28,15 @@ FOUND = {
     "eval('1')": ["eval (line 1)"],
     "from sklearn.preprocessing import StandardScaler": ["sklearn.preprocessing.StandardScaler (line 1)"],
     "%time\nimport os\nos.fork()": ["os.fork (line 3)"],
+    "import os\nos.posix_spawn('x', [], {})": ["os.posix_spawn (line 2)"],
+    "from numpy.ctypeslib import ctypes as c\nc.CDLL(None)": [
+        "numpy.ctypeslib.ctypes (line 1)",
+        "numpy.ctypeslib.ctypes.CDLL (line 2)",
+    ],
+    "torch.nested.nested_tensor([x])": ["torch.nested.nested_tensor (line 1)"],
+    "from scipy.stats import zscore": ["scipy.stats.zscore (line 1)"],
+    "def f(x): pass\nf.__globals__['a']": ["f.__globals__ (line 2)"],
+    "torch.testing.assert_close(x, x)\ncode = scale = 1": [],
 }
 
 
@@ -68,3 +78,18 @@ def test_most_of_the_forbidden_ways_are_named():
     ways = {n: f"def batch_norm(x, gamma, beta, eps):\n    {s}\n" for n, s in BUILT_IN.items()} | FORBIDDEN
     unnamed = {name for name, source in ways.items() if not mentions(source, NORMALIZATIONS)}
     assert unnamed <= {"by-name", "in-a-thread", "solutions-on-disk"}
+
+
+def test_names_are_cut_and_counted():
+    """A long name may stand for itself in thousands of others: what is told of a cell has a bound."""
+    long = "ctypes." + ".".join(["a" * 50] * 1000)
+    source = f"import {long} as z\n" + "\n".join(f"z.b{number}" for number in range(4000))
+    start = time.process_time()
+    found = mentions(source, NORMALIZATIONS)
+    assert time.process_time() - start < 10
+    assert len(found) <= 11 and all(len(name) < 120 for name in found)
+    names = [f"os.fork{number}" for number in range(15)]
+    told = mentions("import os\n" + "\n".join(names), NORMALIZATIONS)
+    assert told == [f"{name} (line {line})" for line, name in enumerate(names[:10], 2)] + ["and 5 more"]
+    deep = "z = torch" + ".a" * 500 + ".batch_norm"
+    assert mentions(deep, NORMALIZATIONS)[0].endswith("… (line 1)")
