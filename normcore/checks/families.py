@@ -11,7 +11,7 @@ A task's plain solution has these lines; a mistake is an edit of one of them:
 
 from normcore.checks.slips import Slip
 
-__all__ = ["AFFINE", "AVERAGES", "AXES", "BATCH", "DETACHED", "STATISTICS"]
+__all__ = ["AFFINE", "AVERAGES", "AXES", "BATCH", "DETACHED", "NO_EPS", "STATISTICS"]
 
 NO_EPS = (
     "eps is missing, or a number of your own stands in its place. Add the argument eps to the variance, "

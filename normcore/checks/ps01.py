@@ -27,14 +27,8 @@ def _draw_min_max(rng: np.random.Generator, number: int) -> Inputs:
 
 
 def _min_max(x: Tensor, low: float, high: float, dim: int | None = 0, constant: bool = True) -> Tensor:
-    smallest, largest = (
-        (x.amin(dim, keepdim=True), x.amax(dim, keepdim=True))
-        if dim is not None
-        else (
-            x.min(),
-            x.max(),
-        )
-    )
+    dims = (0, 1) if dim is None else dim
+    smallest, largest = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
     extent = largest - smallest
     if constant:
         extent = torch.where(extent == 0, torch.ones_like(extent), extent)
@@ -56,6 +50,22 @@ def _min_max_by_maximum(x: Tensor, low: float, high: float) -> Tensor:
     return low + (x - x.amin(0)) / torch.where(largest == 0, torch.ones_like(largest), largest) * (high - low)
 
 
+def _min_max_unsubtracted(x: Tensor, low: float, high: float) -> Tensor:
+    extent = x.amax(0) - x.amin(0)
+    return low + x / torch.where(extent == 0, torch.ones_like(extent), extent) * (high - low)
+
+
+def _min_max_by_deviation(x: Tensor, low: float, high: float) -> Tensor:
+    std = x.std(0)
+    return low + (x - x.amin(0)) / torch.where(std == 0, torch.ones_like(std), std) * (high - low)
+
+
+def _min_max_constant(x: Tensor, low: float, high: float, value: str) -> Tensor:
+    values = {"high": torch.full_like(x, high), "x": x, "middle": torch.full_like(x, (low + high) / 2)}
+    return torch.where(x.amax(0) == x.amin(0), values[value], _min_max(x, low, high))
+
+
+CONSTANT = "Your values are right but for the feature that never changes. Return low for it."
 MIN_MAX_SCALE = Check(
     name="min_max_scale",
     run="y = min_max_scale(x, low, high)",
@@ -99,6 +109,44 @@ MIN_MAX_SCALE = Check(
             "constant feature",
             "A feature that never changes gives 0/0. Return low for it: replace a range of 0 by 1.",
             partial(_min_max, constant=False),
+        ),
+        Mistake(
+            "constant feature is 0",
+            CONSTANT,
+            lambda x, low, high: _min_max(x, low, high, constant=False).nan_to_num(),
+        ),
+        Mistake("constant feature is high", CONSTANT, partial(_min_max_constant, value="high")),
+        Mistake("constant feature as it is", CONSTANT, partial(_min_max_constant, value="x")),
+        Mistake(
+            "constant feature in the middle",
+            CONSTANT,
+            partial(_min_max_constant, value="middle"),
+        ),
+        Mistake(
+            "upside down",
+            "You measured from the maximum: your largest value becomes low. Subtract the minimum.",
+            lambda x, low, high: low + high - _min_max(x, low, high, constant=False).nan_to_num(nan=0.0),
+        ),
+        Mistake(
+            "low and high swapped",
+            "You swapped low and high: the smallest value becomes low, the largest high.",
+            lambda x, low, high: _min_max(x, high, low),
+        ),
+        Mistake(
+            "minimum not subtracted",
+            "You divided by the range but did not subtract the minimum first.",
+            _min_max_unsubtracted,
+        ),
+        Mistake(
+            "width is the sum",
+            "You multiplied by (high + low). The width of the new range is (high − low).",
+            lambda x, low, high: low + _min_max(x, 0.0, 1.0) * (high + low),
+        ),
+        Mistake(
+            "standardized",
+            "You divided by the standard deviation. Min–max scaling divides by the range, maximum minus "
+            "minimum.",
+            _min_max_by_deviation,
         ),
         Mistake(
             "mean normalization",
@@ -175,6 +223,60 @@ class _NotCentred(_Standardizer):
         return x / self.std
 
 
+class _SmallAdded(_Standardizer):
+    """Instead of looking for a deviation of 0."""
+
+    added = 1e-8
+    constant = False
+
+    def fit(self, x: Tensor) -> None:
+        super().fit(x)
+        self.std = self.std + self.added
+
+
+class _ConstantIs(_Standardizer):
+    """Values of a constant feature, whatever the new data are."""
+
+    value = 0.0
+
+    def fit(self, x: Tensor) -> None:
+        super().fit(x)
+        self.flat = x.amax(0) == x.amin(0)
+
+    def transform(self, x: Tensor) -> Tensor:
+        return torch.where(self.flat, torch.full_like(x, self.value), super().transform(x))
+
+
+class _Rows(_Standardizer):
+    def fit(self, x: Tensor) -> None:
+        self.mean, self.std = x.mean(1, keepdim=True), x.std(1, correction=0, keepdim=True)
+
+
+class _InverseSwapped(_Standardizer):
+    def inverse_transform(self, z: Tensor) -> Tensor:
+        return z / self.std + self.mean
+
+
+class _InverseMinus(_Standardizer):
+    def inverse_transform(self, z: Tensor) -> Tensor:
+        return z * self.std - self.mean
+
+
+class _InverseForward(_Standardizer):
+    def inverse_transform(self, z: Tensor) -> Tensor:
+        return self.transform(z)
+
+
+class _InverseUnscaled(_Standardizer):
+    def inverse_transform(self, z: Tensor) -> Tensor:
+        return z + self.mean
+
+
+class _NotDivided(_Standardizer):
+    def transform(self, x: Tensor) -> Tensor:
+        return x - self.mean
+
+
 class _InverseOrder(_Standardizer):
     def inverse_transform(self, z: Tensor) -> Tensor:
         return (z + self.mean) * self.std
@@ -227,6 +329,47 @@ x_new = scaler.inverse_transform(z_new)
             "A feature that never changes has deviation 0, and you divided by it. Replace a deviation of 0 "
             "by 1.",
             _ConstantIgnored,
+        ),
+        *(
+            Mistake(
+                f"{added:g} added to the deviation",
+                "A feature that never changes has deviation 0. A small number added to it, or in its place, "
+                "makes huge values of new data in that feature. Replace a deviation of 0 by 1.",
+                type("_Added", (_SmallAdded,), {"added": added}),
+            )
+            for added in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+        ),
+        Mistake(
+            "constant feature is 0",
+            "For a feature that never changed you return 0, whatever the new data are. Store a deviation of "
+            "1 for it, and subtract the mean as elsewhere.",
+            _ConstantIs,
+        ),
+        Mistake(
+            "not divided",
+            "transform subtracts the mean but does not divide by the deviation.",
+            _NotDivided,
+        ),
+        Mistake(
+            "inverse divides",
+            "inverse_transform divided by the deviation. It undoes a division: multiply.",
+            _InverseSwapped,
+        ),
+        Mistake(
+            "inverse subtracts",
+            "inverse_transform subtracted the mean. It undoes a subtraction: add.",
+            _InverseMinus,
+        ),
+        Mistake(
+            "inverse is transform",
+            "inverse_transform does what transform does. Undo it: multiply by the deviation, then add the "
+            "mean.",
+            _InverseForward,
+        ),
+        Mistake(
+            "inverse without the deviation",
+            "inverse_transform added the mean but did not multiply by the deviation.",
+            _InverseUnscaled,
         ),
         Mistake(
             "mean not subtracted", "You divided by the deviation but did not subtract the mean.", _NotCentred
@@ -295,6 +438,36 @@ CONDITION_NUMBER = Check(
             _condition_of_diagonal,
         ),
         Mistake(
+            "singular values of H squared",
+            "You squared the ratio. The eigenvalues of H are the squares of x's singular values already.",
+            lambda x: _condition(x).square(),
+        ),
+        Mistake(
+            "largest alone",
+            "That is the largest eigenvalue. The condition number is its ratio to the smallest.",
+            lambda x: _eigenvalues(x)[-1],
+        ),
+        Mistake(
+            "of the correlation matrix",
+            "That is the condition number after standardizing. H is xᵀx/m for x as it is given.",
+            lambda x: _condition((x - x.mean(0)) / x.std(0)),
+        ),
+        Mistake(
+            "scaled",
+            "You divided by each feature's deviation first. H is xᵀx/m for x as it is given.",
+            lambda x: _condition(x / x.std(0)),
+        ),
+        Mistake(
+            "difference",
+            "You subtracted the smallest eigenvalue from the largest. Divide.",
+            lambda x: _eigenvalues(x)[-1] - _eigenvalues(x)[0],
+        ),
+        Mistake(
+            "second smallest",
+            "You divided by the second eigenvalue. The first is the smallest.",
+            lambda x: _eigenvalues(x)[-1] / _eigenvalues(x)[1] if x.shape[1] > 2 else 1 / _condition(x),
+        ),
+        Mistake(
             "centred",
             "You subtracted the mean of each feature first. H is xᵀx/m for x as it is given.",
             lambda x: _condition(x - x.mean(0)),
@@ -324,6 +497,48 @@ LARGEST_LEARNING_RATE = Check(
             "sum, not mean",
             "You left out the 1/m of H = xᵀx/m: the loss is a mean over the examples.",
             lambda x: 2 / (_eigenvalues(x)[-1] * len(x)),
+        ),
+        Mistake(
+            "from singular values of x",
+            "You used the largest singular value of x (or the root of λ_max). η is bounded by 2/λ_max of H "
+            "= xᵀx/m.",
+            lambda x: 2 / _eigenvalues(x)[-1].sqrt(),
+        ),
+        Mistake(
+            "singular value of x",
+            "You used the largest singular value of x. η is bounded by 2/λ_max of H = xᵀx/m.",
+            lambda x: 2 / torch.linalg.matrix_norm(x, 2),
+        ),
+        Mistake(
+            "upside down",
+            "You returned λ_max/2. The bound is its inverse, 2/λ_max.",
+            lambda x: _eigenvalues(x)[-1] / 2,
+        ),
+        Mistake(
+            "λ_max",
+            "You returned λ_max. |1 − ηλ| < 1 holds up to η = 2/λ_max.",
+            lambda x: _eigenvalues(x)[-1],
+        ),
+        Mistake(
+            "smallest eigenvalue, half",
+            "You used the smallest eigenvalue. The steepest direction diverges first: use the largest.",
+            lambda x: 1 / _eigenvalues(x)[0],
+        ),
+        Mistake(
+            "centred",
+            "You subtracted the mean of each feature first. H is xᵀx/m for x as it is given.",
+            lambda x: 2 / _eigenvalues(x - x.mean(0))[-1],
+        ),
+        Mistake(
+            "m − 1",
+            "You divided xᵀx by m − 1. The loss is a mean over the m examples.",
+            lambda x: 2 / _eigenvalues(x)[-1] * (len(x) - 1) / len(x),
+        ),
+        Mistake(
+            "diagonal",
+            "You took the largest diagonal entry of H. It is an eigenvalue only where features are "
+            "uncorrelated.",
+            lambda x: 2 / x.square().mean(0).max(),
         ),
         Mistake(
             "trace",
@@ -365,7 +580,7 @@ WEIGHTS_IN_ORIGINAL_UNITS = Check(
     mistakes=(
         Mistake(
             "bias unchanged",
-            "The weights are right for x, but subtracting the means also moves the bias, by −Σ w·μ/σ.",
+            "The weights are right for x. But subtracting the means also moves the bias, by −Σ w·μ/σ.",
             lambda weight, bias, mean, std: (weight / std, bias),
         ),
         Mistake(
@@ -382,6 +597,52 @@ WEIGHTS_IN_ORIGINAL_UNITS = Check(
             "bias not scaled",
             "In the bias you used Σ w·μ. The mean is divided by σ too: Σ w·μ/σ.",
             lambda weight, bias, mean, std: (weight / std, bias - (weight * mean).sum()),
+        ),
+        Mistake(
+            "bias multiplied",
+            "The weights are right. In the bias you multiplied by σ: it is b − Σ w·μ/σ.",
+            lambda weight, bias, mean, std: (weight / std, bias - (weight * mean * std).sum()),
+        ),
+        Mistake(
+            "weights multiplied alone",
+            "You multiplied the weights by σ. With z = (x − μ)/σ, w·z = (w/σ)·(x − μ): divide. The bias is "
+            "right.",
+            lambda weight, bias, mean, std: (weight * std, bias - (weight * mean / std).sum()),
+        ),
+        Mistake(
+            "weights unchanged",
+            "You did not divide the weights by σ. The bias is right.",
+            lambda weight, bias, mean, std: (weight, bias - (weight * mean / std).sum()),
+        ),
+        Mistake(
+            "not scaled at all",
+            "You did not divide by σ, neither the weights nor, in the bias, the mean.",
+            lambda weight, bias, mean, std: (weight, bias - (weight * mean).sum()),
+        ),
+        Mistake(
+            "nothing changed",
+            "You changed nothing. x is (m, d) in its own units: divide the weights by σ, and move the bias.",
+            lambda weight, bias, mean, std: (weight, bias),
+        ),
+        Mistake(
+            "bias by the plain means",
+            "In the bias you left the weights out: it is b − Σ w·μ/σ.",
+            lambda weight, bias, mean, std: (weight / std, bias - (mean / std).sum()),
+        ),
+        Mistake(
+            "bias is a mean",
+            "In the bias you averaged. It is the sum over the features: b − Σ w·μ/σ.",
+            lambda weight, bias, mean, std: (weight / std, bias - (weight * mean / std).mean()),
+        ),
+        Mistake(
+            "bias not summed",
+            "You did not sum over the features: the bias is one number, b − Σ w·μ/σ.",
+            lambda weight, bias, mean, std: (weight / std, bias - weight * mean / std),
+        ),
+        Mistake(
+            "bias dropped",
+            "You dropped the bias itself: it is b − Σ w·μ/σ.",
+            lambda weight, bias, mean, std: (weight / std, -(weight * mean / std).sum()),
         ),
         Mistake(
             "bias scaled twice",

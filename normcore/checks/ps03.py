@@ -10,15 +10,15 @@ from normcore import functional as F
 from normcore import gradients
 from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs, Mistake
+from normcore.checks.families import AFFINE as AFFINE_STEP
+from normcore.checks.families import AXES, NO_EPS, STATISTICS
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
+from normcore.checks.slips import Slip, slips
 
 FORBIDDEN = NORMALIZATIONS | AUTOGRAD
 
-UNBIASED = (
-    "You divided by m − 1. A batch is normalized by its own second moment: divide by m "
-    "(in torch: correction=0)."
-)
+UNBIASED = STATISTICS[0].hint
 EPS_OUTSIDE = "You added eps to the deviation. It belongs under the root: s = 1/√(σ² + ε)."
 SUM_NOT_MEAN = (
     "You took the mean over the batch for a parameter's gradient. Every example uses the parameter, so its "
@@ -34,40 +34,68 @@ def _sizes(rng: np.random.Generator) -> tuple[int, int]:
     return int(rng.integers(4, 10)), int(rng.integers(2, 6))
 
 
+def _scales(rng: np.random.Generator, number: int, features: int) -> np.ndarray:
+    """Of the features; in some cases they lie so far apart that no one step of a numerical derivative suits
+    them all: the gradient is to be derived, not measured.
+    """
+    if number % 4 < 3:
+        return rng.uniform(0.3, 2, features)
+    exponents = rng.uniform(-6, 4, features)
+    exponents[rng.permutation(features)[:2]] = -6, 4
+    return 10**exponents
+
+
 def _draw_forward(rng: np.random.Generator, number: int) -> Inputs:
     m, features = _sizes(rng)
+    scale = _scales(rng, number, features)
     return {
-        "x": rng.normal(size=(m, features)) * rng.uniform(0.3, 2, features) + rng.normal(size=features) * 2,
+        "x": (rng.normal(size=(m, features)) + rng.normal(size=features) * 2) * scale,
         "gamma": rng.uniform(0.5, 2, features) * rng.choice([-1, 1], features),
         "beta": rng.normal(size=features),
-        "eps": rng.uniform(0.05, 0.5),
+        "eps": rng.uniform(0.05, 0.5) * min(1.0, scale.min() ** 2),
     }
 
 
-def _s(x: Tensor, eps: float, correction: int = 0, outside: bool = False) -> Tensor:
-    var = x.var(0, correction=correction)
-    return 1 / (var.sqrt() + eps) if outside else (var + eps).rsqrt()
+def _s(x: Tensor, eps: float, correction: int = 0, of=lambda var, eps: (var + eps).rsqrt()) -> Tensor:
+    return of(x.var(0, correction=correction), eps)
+
+
+def _outside(var: Tensor, eps: float) -> Tensor:
+    return 1 / (var.sqrt() + eps)
+
+
+# Another eps, or none: one hint for all.
+OTHER_EPS = {
+    "eps left out": lambda var, eps: var.rsqrt(),
+    "eps is 1e-5": lambda var, eps: (var + 1e-5).rsqrt(),
+    "eps is 1e-3": lambda var, eps: (var + 1e-3).rsqrt(),
+}
+
+
+def _only(index: int, wrong, right):
+    """One output of `wrong`, the others of `right`."""
+
+    def function(*inputs):
+        outputs = list(right(*inputs))
+        outputs[index] = wrong(*inputs)[index]
+        return tuple(outputs)
+
+    return function
 
 
 # --- batch_norm_forward -------------------------------------------------------------------------------
 
 
-def _forward(x, gamma, beta, eps, **wrong):
-    s = _s(x, eps, **wrong)
-    x_hat = (x - x.mean(0)) * s
-    return gamma * x_hat + beta, x_hat, s
+def _forward(x, gamma, beta, eps):
+    mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
+    x_hat = (x - mean) / (var + eps).sqrt()
+    y = gamma * x_hat + beta
+    return y, x_hat, (var + eps).sqrt().reciprocal().squeeze(0)
 
 
 def _forward_reference(x, gamma, beta, eps):
     y = F.batch_norm(x, None, None, gamma, beta, training=True, eps=eps)
     return y, F.batch_norm(x, None, None, training=True, eps=eps), _s(x, eps)
-
-
-def _forward_changed(change):
-    def function(x, gamma, beta, eps):
-        return change(x, gamma, beta, *_forward(x, gamma, beta, eps))
-
-    return function
 
 
 FORWARD = Check(
@@ -77,29 +105,46 @@ FORWARD = Check(
     draw=_draw_forward,
     reference=_forward_reference,
     forbidden=FORBIDDEN,
-    mistakes=(
-        Mistake("unbiased variance", UNBIASED, partial(_forward, correction=1)),
-        Mistake("eps outside the root", EPS_OUTSIDE, partial(_forward, outside=True)),
-        Mistake(
-            "s is the deviation",
-            "Your s is √(σ² + ε). The backward pass multiplies by s, so it is the inverse, 1/√(σ² + ε).",
-            _forward_changed(lambda x, gamma, beta, y, x_hat, s: (y, x_hat, 1 / s)),
+    mistakes=slips(
+        _forward,
+        (
+            Slip(
+                "s is the deviation",
+                ".sqrt().reciprocal() → .sqrt()",
+                "Your s is √(σ² + ε). The backward pass multiplies by s, so it is the inverse, 1/√(σ² + ε).",
+            ),
+            Slip(
+                "s is the variance",
+                "(var + eps).sqrt().reciprocal() → var",
+                "Your s is σ². The backward pass multiplies by s, so it is 1/√(σ² + ε).",
+            ),
+            Slip(
+                "s without eps",
+                "(var + eps).sqrt().reciprocal() → var.rsqrt()",
+                "Your s is 1/σ. x̂ was divided by √(σ² + ε), so s is 1/√(σ² + ε).",
+            ),
+            Slip(
+                "s without the root",
+                "(var + eps).sqrt().reciprocal() → (var + eps).reciprocal()",
+                "Your s is 1/(σ² + ε). The root is missing: s = 1/√(σ² + ε).",
+            ),
+            Slip(
+                "x̂ is x − μ",
+                "return y, x_hat, → return y, x - mean,",
+                "Your x_hat is x − μ. x̂ is what γ multiplies: (x − μ)·s.",
+            ),
+            Slip(
+                "x̂ with γ and β",
+                "return y, x_hat, → return y, y,",
+                "Your x_hat is y. x̂ is the value before γ multiplies and β is added.",
+            ),
+            Slip(
+                "swapped",
+                "return y, x_hat, → return x_hat, y,",
+                "You returned y and x̂ in each other's place.",
+            ),
         ),
-        Mistake(
-            "x̂ is x − μ",
-            "Your x_hat is x − μ. x̂ is what γ multiplies: (x − μ)·s.",
-            _forward_changed(lambda x, gamma, beta, y, x_hat, s: (y, x - x.mean(0), s)),
-        ),
-        Mistake(
-            "no affine step",
-            "Your y is x̂. The last step is missing: γ x̂ + β.",
-            _forward_changed(lambda x, gamma, beta, y, x_hat, s: (x_hat, x_hat, s)),
-        ),
-        Mistake(
-            "x̂ with γ and β",
-            "Your x_hat is y. x̂ is the value before γ multiplies and β is added.",
-            _forward_changed(lambda x, gamma, beta, y, x_hat, s: (y, y, s)),
-        ),
+        (*STATISTICS, *AXES, *AFFINE_STEP),
     ),
 )
 
@@ -119,6 +164,10 @@ def _affine(dy, x_hat, gamma):
     return gamma * dy, (dy * x_hat).sum(0), dy.sum(0)
 
 
+def _affine_mean(dy, x_hat, gamma):
+    return gamma * dy, (dy * x_hat).mean(0), dy.mean(0)
+
+
 AFFINE = Check(
     name="affine_backward",
     run="dx_hat, dgamma, dbeta = affine_backward(dy, x_hat, gamma)",
@@ -130,7 +179,29 @@ AFFINE = Check(
         Mistake(
             "mean instead of sum",
             SUM_NOT_MEAN,
-            lambda dy, x_hat, gamma: (gamma * dy, (dy * x_hat).mean(0), dy.mean(0)),
+            _affine_mean,
+        ),
+        Mistake("mean for dgamma", SUM_NOT_MEAN, _only(1, _affine_mean, _affine)),
+        Mistake("mean for dbeta", SUM_NOT_MEAN, _only(2, _affine_mean, _affine)),
+        Mistake(
+            "x̂ for γ",
+            "You multiplied by x̂. y = γ x̂ + β, so dx̂ = γ dy.",
+            lambda dy, x_hat, gamma: (x_hat * dy, (dy * x_hat).sum(0), dy.sum(0)),
+        ),
+        Mistake(
+            "γ in dgamma",
+            "Your dgamma has γ in it. γ multiplies x̂, so its gradient is the sum of dy·x̂.",
+            lambda dy, x_hat, gamma: (gamma * dy, (dy * x_hat * gamma).sum(0), dy.sum(0)),
+        ),
+        Mistake(
+            "dgamma not summed",
+            "You did not sum dgamma over the batch. γ has one entry a feature, and so has its gradient.",
+            lambda dy, x_hat, gamma: (gamma * dy, dy * x_hat, dy.sum(0)),
+        ),
+        Mistake(
+            "product of sums",
+            "Your dgamma is the product of two sums. It is the sum of the products dy·x̂.",
+            lambda dy, x_hat, gamma: (gamma * dy, dy.sum(0) * x_hat.sum(0), dy.sum(0)),
         ),
         Mistake(
             "over the features",
@@ -162,7 +233,7 @@ def _draw_variance(rng: np.random.Generator, number: int) -> Inputs:
     return {
         "dx_hat": rng.normal(size=(m, features)),
         "c": c - c.mean(0),
-        "s": rng.uniform(0.4, 2.5, features),
+        "s": rng.uniform(0.4, 2.5, features) if number % 4 < 3 else 1 / _scales(rng, number, features),
     }
 
 
@@ -212,6 +283,26 @@ VARIANCE = Check(
             "not summed",
             "You did not sum over the batch. σ² has one entry a feature, and so has its gradient.",
             lambda dx_hat, c, s: -0.5 * s**3 * dx_hat * c,
+        ),
+        Mistake(
+            "s is the deviation",
+            "You divided by s³, as if s were the deviation. s = 1/√(σ² + ε): multiply, dσ² = −½ s³ ds.",
+            partial(_variance, power=-3),
+        ),
+        Mistake(
+            "sign and half",
+            "Sign and half are missing: the derivative of v^(−1/2) is −½ v^(−3/2), which is −½ s³.",
+            partial(_variance, factor=1.0),
+        ),
+        Mistake(
+            "c left out",
+            "You left c out: x̂ = c·s, so the gradient of s is Σ dx̂·c.",
+            lambda dx_hat, c, s: -0.5 * s**3 * dx_hat.sum(0),
+        ),
+        Mistake(
+            "over the features",
+            "You summed over the features (dimension 1). Each feature has its own σ², shared by the batch.",
+            lambda dx_hat, c, s: -0.5 * (s**3 * dx_hat * c).sum(1),
         ),
         Mistake(
             "x̂ for c",
@@ -285,6 +376,26 @@ INPUT = Check(
             partial(_input, of_mean=lambda dc: -dc.mean(0)),
         ),
         Mistake(
+            "divided by s",
+            "You divided by s, as if it were the deviation. s = 1/√(σ² + ε): the direct part of dc is s·dx̂.",
+            lambda dx_hat, c, s, dvar: _input(dx_hat, c, 1 / s, dvar),
+        ),
+        Mistake(
+            "variance's path subtracted",
+            "You subtracted the part that comes back through σ². Gradients of two arrows are added.",
+            partial(_input, of_var=lambda c, dvar, m: -2 / m * c * dvar),
+        ),
+        Mistake(
+            "mean of the features",
+            "You took the mean of dc over the features (dimension 1). μ is that of the batch: dimension 0.",
+            partial(_input, of_mean=lambda dc: dc.mean(1, keepdim=True)),
+        ),
+        Mistake(
+            "mean of dx̂",
+            "You subtracted the mean of dx̂. What comes back through μ is the mean of dc.",
+            lambda dx_hat, c, s, dvar: s * dx_hat + 2 / len(c) * c * dvar - dx_hat.mean(0),
+        ),
+        Mistake(
             "s left out",
             "You left s out: x̂ = c·s, so the direct part of dc is s·dx̂.",
             lambda dx_hat, c, s, dvar: _input(dx_hat, c, torch.ones_like(s), dvar),
@@ -312,9 +423,26 @@ def _backward(dy, x, gamma, eps, mean=1.0, along=1.0, gain=None, **wrong):
     return (gamma if gain is None else gain) * s * g, (dy * x_hat).sum(0), dy.sum(0)
 
 
-def _sums(dy, x, gamma, eps):
+def _sums(dy, x, gamma, eps, mean=True, along=True):
     m = len(x)
-    return _backward(dy, x, gamma, eps, mean=m, along=m)
+    return _backward(dy, x, gamma, eps, mean=m if mean else 1.0, along=m if along else 1.0)
+
+
+def _backward_mean(dy, x, gamma, eps):
+    dx, dgamma, dbeta = _backward(dy, x, gamma, eps)
+    return dx, dgamma / len(x), dbeta / len(x)
+
+
+def _backward_parameters(of_gamma=None, of_beta=None):
+    """Another dgamma, from dy, x and x̂; another dbeta, from dy."""
+
+    def function(dy, x, gamma, eps):
+        dx, dgamma, dbeta = _backward(dy, x, gamma, eps)
+        if of_gamma is not None:
+            dgamma = of_gamma(dy, x, (x - x.mean(0)) * _s(x, eps))
+        return dx, dgamma, dbeta if of_beta is None else of_beta(dy)
+
+    return function
 
 
 BACKWARD = Check(
@@ -337,13 +465,34 @@ BACKWARD = Check(
         ),
         Mistake(
             "variance's path left out",
-            "The part along x̂, x̂ · mean(dy·x̂), is not subtracted: it is what comes back through σ².",
+            "What is subtracted along x̂ is missing, or 0. It is x̂ · mean(dy·x̂), the mean of the product "
+            "(not the product of the means): what comes back through σ².",
             partial(_backward, along=0.0),
         ),
         Mistake(
             "sums instead of means",
             "You subtracted sums over the batch. The closed form subtracts means: dβ/m and x̂·dγ/m.",
             _sums,
+        ),
+        Mistake(
+            "sum instead of the mean",
+            "You subtracted the sum of dy. The closed form subtracts its mean, dβ/m.",
+            partial(_sums, along=False),
+        ),
+        Mistake(
+            "sum along x̂",
+            "Along x̂ you subtracted x̂·dγ. The closed form subtracts x̂·dγ/m, with the mean of dy·x̂.",
+            partial(_sums, mean=False),
+        ),
+        Mistake(
+            "mean added",
+            "You added the mean of dy. It is subtracted: it is what comes back through μ.",
+            partial(_backward, mean=-1.0),
+        ),
+        Mistake(
+            "part along x̂ added",
+            "You added the part along x̂. It is subtracted: it is what comes back through σ².",
+            partial(_backward, along=-1.0),
         ),
         Mistake(
             "γ left out",
@@ -356,13 +505,46 @@ BACKWARD = Check(
             lambda dy, x, gamma, eps: _backward(dy, x, gamma, eps, gain=gamma / _s(x, eps)),
         ),
         Mistake("unbiased variance", UNBIASED, partial(_backward, correction=1)),
-        Mistake("eps outside the root", EPS_OUTSIDE, partial(_backward, outside=True)),
+        Mistake("eps outside the root", EPS_OUTSIDE, partial(_backward, of=_outside)),
+        *(Mistake(name, NO_EPS, partial(_backward, of=of)) for name, of in OTHER_EPS.items()),
         Mistake(
-            "mean instead of sum",
-            SUM_NOT_MEAN,
-            lambda dy, x, gamma, eps: tuple(
-                v if i == 0 else v / len(x) for i, v in enumerate(_backward(dy, x, gamma, eps))
-            ),
+            "divided by the variance",
+            "You divided by σ² + ε. Divide by its square root: s = 1/√(σ² + ε).",
+            partial(_backward, of=lambda var, eps: 1 / (var + eps)),
+        ),
+        Mistake(
+            "s is the deviation",
+            "You multiplied by √(σ² + ε). s is its inverse, 1/√(σ² + ε).",
+            partial(_backward, of=lambda var, eps: (var + eps).sqrt()),
+        ),
+        Mistake(
+            "divided by s",
+            "You divided by s. It is 1/√(σ² + ε) already: multiply.",
+            lambda dy, x, gamma, eps: _backward(dy, x, gamma, eps, gain=gamma / _s(x, eps) ** 2),
+        ),
+        Mistake("mean instead of sum", SUM_NOT_MEAN, _backward_mean),
+        Mistake("mean for dgamma", SUM_NOT_MEAN, _only(1, _backward_mean, _backward)),
+        Mistake("mean for dbeta", SUM_NOT_MEAN, _only(2, _backward_mean, _backward)),
+        Mistake(
+            "swapped",
+            SWAPPED,
+            lambda dy, x, gamma, eps: tuple(_backward(dy, x, gamma, eps)[i] for i in (0, 2, 1)),
+        ),
+        Mistake("dgamma without x̂", NO_X_HAT, _backward_parameters(lambda dy, x, x_hat: dy.sum(0))),
+        Mistake(
+            "dgamma with x",
+            "Your dgamma is the sum of dy·x. γ multiplies x̂: the sum of dy·x̂.",
+            _backward_parameters(lambda dy, x, x_hat: (dy * x).sum(0)),
+        ),
+        Mistake(
+            "dgamma with x − μ",
+            "Your dgamma is the sum of dy·(x − μ). γ multiplies x̂: the sum of dy·x̂.",
+            _backward_parameters(lambda dy, x, x_hat: (dy * (x - x.mean(0))).sum(0)),
+        ),
+        Mistake(
+            "over the features",
+            OVER_FEATURES,
+            _backward_parameters(lambda dy, x, x_hat: (dy * x_hat).sum(1), lambda dy: dy.sum(1)),
         ),
     ),
 )
@@ -388,6 +570,12 @@ def _eval(dy, x, gamma, running_mean, running_var, eps, gain=None):
     return gamma * s * dy, (dy * x_hat).sum(0), dy.sum(0)
 
 
+def _eval_mean(dy, x, *others):
+    dx, dgamma, dbeta = _eval(dy, x, *others)
+    return dx, dgamma / len(x), dbeta / len(x)
+
+
+EVAL_EPS = "eps is missing, or a number of your own stands in its place: divide by √(running_var + ε)."
 EVAL = Check(
     name="eval_backward",
     run="dx, dgamma, dbeta = eval_backward(dy, x, gamma, running_mean, running_var, eps)",
@@ -398,6 +586,32 @@ EVAL = Check(
     ),
     forbidden=FORBIDDEN,
     mistakes=(
+        Mistake(
+            "s left out of dx",
+            "You left 1/√(v + ε) out of dx: dx = γ·dy/√(v + ε).",
+            _only(0, lambda dy, x, gamma, *_: (gamma * dy,) * 3, _eval),
+        ),
+        Mistake(
+            "dgamma without s",
+            "Your dgamma is the sum of dy·(x − running_mean). γ multiplies x̂, which is divided by √(v + "
+            "ε), too.",
+            _only(1, lambda dy, x, gamma, mean, *_: ((dy * (x - mean)).sum(0),) * 3, _eval),
+        ),
+        Mistake(
+            "dgamma not centred",
+            "In dgamma you did not subtract the running mean: x̂ = (x − running_mean)/√(v + ε).",
+            _only(1, lambda dy, x, gamma, mean, var, eps: ((dy * x / (var + eps).sqrt()).sum(0),) * 3, _eval),
+        ),
+        Mistake("dgamma without x̂", NO_X_HAT, _only(1, lambda dy, *_: (dy.sum(0),) * 3, _eval)),
+        Mistake("swapped", SWAPPED, lambda *inputs: tuple(_eval(*inputs)[i] for i in (0, 2, 1))),
+        Mistake("mean instead of sum", SUM_NOT_MEAN, _eval_mean),
+        Mistake("mean for dgamma", SUM_NOT_MEAN, _only(1, _eval_mean, _eval)),
+        Mistake("mean for dbeta", SUM_NOT_MEAN, _only(2, _eval_mean, _eval)),
+        Mistake(
+            "batch in dx",
+            "In dx you divided by the batch's deviation. In evaluation it is √(running_var + ε).",
+            _only(0, lambda dy, x, gamma, mean, var, eps: (gamma * _s(x, eps) * dy,) * 3, _eval),
+        ),
         Mistake(
             "gradient of training",
             "This is the gradient of training. In evaluation the statistics are constants: no part comes "
@@ -423,9 +637,11 @@ EVAL = Check(
         ),
         Mistake(
             "eps left out",
-            "You left eps out: divide by √(running_var + ε).",
+            EVAL_EPS,
             partial(_eval, gain=lambda v, eps: v.rsqrt()),
         ),
+        Mistake("eps is 1e-5", EVAL_EPS, partial(_eval, gain=lambda v, eps: (v + 1e-5).rsqrt())),
+        Mistake("eps is 1e-3", EVAL_EPS, partial(_eval, gain=lambda v, eps: (v + 1e-3).rsqrt())),
         Mistake(
             "eps outside the root",
             "You added eps to the deviation. It belongs under the root: √(running_var + ε).",

@@ -311,6 +311,7 @@ def _fold(weight, bias, gamma, beta, running_mean, running_var, eps, gain=None, 
     return weight * rows(g, weight), new_bias
 
 
+FOLD_EPS = "ε is missing, or a number of your own stands in its place: the factor is γ/√(v + ε)."
 FOLD = Check(
     name="fold",
     run="new_weight, new_bias = fold(weight, bias, gamma, beta, running_mean, running_var, eps)",
@@ -351,6 +352,54 @@ FOLD = Check(
             partial(_fold, of_bias=lambda b, mean, g, beta: (b - mean + beta) * g),
         ),
         Mistake(
+            "bias unchanged",
+            "You kept the bias. It passes through batch norm: b′ = γ (b − μ)/√(v + ε) + β.",
+            partial(_fold, of_bias=lambda b, mean, g, beta: b),
+        ),
+        Mistake(
+            "mean not scaled",
+            "You subtracted the running mean after the scaling. It goes with the bias: "
+            "b′ = γ (b − μ)/√(v + ε) + β.",
+            partial(_fold, of_bias=lambda b, mean, g, beta: b * g - mean + beta),
+        ),
+        Mistake(
+            "neither scaled",
+            "You did not scale the bias: b′ = γ (b − μ)/√(v + ε) + β.",
+            partial(_fold, of_bias=lambda b, mean, g, beta: b - mean + beta),
+        ),
+        Mistake(
+            "beta alone",
+            "Your bias is β. The layer's own bias and the running mean belong in it: "
+            "b′ = γ (b − μ)/√(v + ε) + β.",
+            partial(_fold, of_bias=lambda b, mean, g, beta: beta),
+        ),
+        Mistake(
+            "bias added twice",
+            "You added the layer's bias once more: b′ = γ (b − μ)/√(v + ε) + β.",
+            partial(_fold, of_bias=lambda b, mean, g, beta: b + (b - mean) * g + beta),
+        ),
+        Mistake(
+            "weight unchanged",
+            "You did not scale the weight: row c is multiplied by γ_c/√(v_c + ε).",
+            partial(_fold, rows=lambda g, w: torch.ones_like(_rows(g, w))),
+        ),
+        Mistake(
+            "multiplied by the deviation",
+            "You multiplied by √(v + ε). Batch norm divides: the factor is γ/√(v + ε).",
+            partial(_fold, gain=lambda gamma, v, eps: gamma * (v + eps).sqrt()),
+        ),
+        Mistake(
+            "eps is 1e-5", FOLD_EPS, partial(_fold, gain=lambda gamma, v, eps: gamma * (v + 1e-5).rsqrt())
+        ),
+        Mistake(
+            "eps is 1e-3", FOLD_EPS, partial(_fold, gain=lambda gamma, v, eps: gamma * (v + 1e-3).rsqrt())
+        ),
+        Mistake(
+            "scaled once more by gamma",
+            "You left the division out: the factor is γ/√(v + ε), not γ.",
+            partial(_fold, gain=lambda gamma, v, eps: gamma),
+        ),
+        Mistake(
             "input channels scaled",
             "You scaled dimension 1 of the weight, the input channels. Batch norm scales outputs: "
             "dimension 0.",
@@ -363,7 +412,7 @@ FOLD = Check(
         ),
         Mistake(
             "eps left out",
-            "You left ε out: the factor is γ/√(v + ε).",
+            FOLD_EPS,
             partial(_fold, gain=lambda gamma, v, eps: gamma * v.rsqrt()),
         ),
         Mistake(
@@ -472,6 +521,68 @@ PRECISE = Check(
             lambda batches: (torch.cat(batches).mean(0), torch.cat(batches).std(0)),
         ),
         Mistake(
+            "biased within and between",
+            "Your variance divides by the wrong number: M − 1, once, over all examples of all batches.",
+            lambda batches: (
+                torch.cat(batches).mean(0),
+                sum(((b - torch.cat(batches).mean(0)) ** 2).sum(0) for b in batches)
+                / sum(len(b) - 1 for b in batches),
+            ),
+        ),
+        Mistake(
+            "averaged variances",
+            "Your variance is the average of the batches' variances. It weighs a small batch like a large "
+            "one, and misses how far the batches' means lie apart.",
+            lambda batches: (torch.cat(batches).mean(0), _variances(batches).mean(0)),
+        ),
+        Mistake(
+            "averaged biased variances",
+            "Your variance is the average of the batches' variances. It weighs a small batch like a large "
+            "one, and misses how far the batches' means lie apart.",
+            lambda batches: (torch.cat(batches).mean(0), _variances(batches, 0).mean(0)),
+        ),
+        Mistake(
+            "variance of the means",
+            "Your variance is that of the batches' means. It misses the spread within each batch.",
+            lambda batches: (torch.cat(batches).mean(0), _means(batches).var(0)),
+        ),
+        Mistake(
+            "over everything",
+            "You took one mean and variance over all features. Each feature has its own: dimension 0.",
+            lambda batches: (torch.cat(batches).mean(), torch.cat(batches).var()),
+        ),
+        Mistake(
+            "sum, not divided",
+            "Your mean is a sum: divide by the number M of all examples.",
+            lambda batches: (torch.cat(batches).sum(0), torch.cat(batches).var(0)),
+        ),
+        Mistake(
+            "squares, not divided",
+            "Your variance is the sum of squares: divide by M − 1.",
+            lambda batches: (
+                torch.cat(batches).mean(0),
+                torch.cat(batches).var(0, correction=0) * sum(map(len, batches)),
+            ),
+        ),
+        Mistake(
+            "mean square",
+            "You did not subtract the mean before you squared.",
+            lambda batches: (
+                torch.cat(batches).mean(0),
+                torch.cat(batches).square().sum(0) / (sum(map(len, batches)) - 1),
+            ),
+        ),
+        Mistake(
+            "swapped",
+            "You returned mean and variance in each other's place.",
+            lambda batches: (torch.cat(batches).var(0), torch.cat(batches).mean(0)),
+        ),
+        Mistake(
+            "first batch",
+            "You returned the statistics of the first batch alone.",
+            lambda batches: (batches[0].mean(0), batches[0].var(0)),
+        ),
+        Mistake(
             "last batch",
             "You returned the statistics of the last batch alone.",
             lambda batches: (batches[-1].mean(0), batches[-1].var(0)),
@@ -483,6 +594,9 @@ PRECISE = Check(
 
 
 def _draw_steps(rng: np.random.Generator, number: int) -> Inputs:
+    if number % 4 == 2:  # exactly reached: (1 − α)^t is the fraction, without rounding in any arithmetic
+        momentum, steps = [(0.5, 1), (0.5, 2), (0.5, 4), (0.75, 2)][rng.integers(4)]
+        return {"momentum": momentum, "fraction": (1 - momentum) ** steps}
     momentum, steps = rng.uniform(0.02, 0.3), int(rng.integers(3, 40))
     return {"momentum": momentum, "fraction": (1 - momentum) ** (steps - rng.uniform(0.3, 0.7))}
 
@@ -495,6 +609,7 @@ STEPS = Check(
     name="steps_to_forget",
     run="steps = steps_to_forget(momentum, fraction)",
     outputs=("steps",),
+    exact=frozenset({"steps"}),
     draw=_draw_steps,
     reference=_steps,
     mistakes=(
@@ -502,6 +617,36 @@ STEPS = Check(
             "one too few",
             "One step too few: after your number of steps more than the fraction is left. Round up.",
             lambda momentum, fraction: _steps(momentum, fraction) - 1,
+        ),
+        Mistake(
+            "less than, not at most",
+            "At most the fraction may be left: where exactly the fraction is left, the steps are enough.",
+            lambda momentum, fraction: math.floor(math.log(fraction) / math.log(1 - momentum)) + 1,
+        ),
+        Mistake(
+            "rounded to the nearest",
+            "You rounded to the nearest whole number. Below it more than the fraction is left: round up.",
+            lambda momentum, fraction: round(math.log(fraction) / math.log(1 - momentum)),
+        ),
+        Mistake(
+            "rounded down",
+            "You rounded down: after that number of steps more than the fraction is left. Round up.",
+            lambda momentum, fraction: math.floor(math.log(fraction) / math.log(1 - momentum)),
+        ),
+        Mistake(
+            "negative",
+            "Your number is negative. Both logarithms are: their ratio is positive.",
+            lambda momentum, fraction: -_steps(momentum, fraction),
+        ),
+        Mistake(
+            "fraction lost",
+            "You counted the steps until the fraction is lost. It is to be what is left.",
+            lambda momentum, fraction: math.ceil(math.log(1 - fraction) / math.log(1 - momentum)),
+        ),
+        Mistake(
+            "ratio upside down",
+            "You divided the wrong way round: t = ln(fraction) / ln(1 − momentum).",
+            lambda momentum, fraction: math.ceil(math.log(1 - momentum) / math.log(fraction)),
         ),
         Mistake(
             "one too many",
@@ -564,6 +709,50 @@ FROM_KERAS = Check(
             "factor inverted",
             "The factor is the wrong way round. The biased variance is too small: multiply by m/(m − 1).",
             lambda momentum, moving_variance, m: (1 - momentum, moving_variance * (m - 1) / m),
+        ),
+        Mistake(
+            "factor with m + 1",
+            "The factor is m/(m − 1): the variance that divides by m − 1 over the one that divides by m.",
+            lambda momentum, moving_variance, m: (1 - momentum, moving_variance * (m + 1) / m),
+        ),
+        Mistake(
+            "variance times m",
+            "You multiplied by m alone. The factor is m/(m − 1).",
+            lambda momentum, moving_variance, m: (1 - momentum, moving_variance * m),
+        ),
+        Mistake(
+            "divided by m − 1",
+            "You divided by m − 1 alone. The factor is m/(m − 1).",
+            lambda momentum, moving_variance, m: (1 - momentum, moving_variance / (m - 1)),
+        ),
+        Mistake(
+            "standard deviation",
+            "You took a root. running_var is a variance: multiply it by m/(m − 1).",
+            lambda momentum, moving_variance, m: (1 - momentum, (moving_variance * m / (m - 1)).sqrt()),
+        ),
+        Mistake(
+            "root of the factor",
+            "You multiplied by √(m/(m − 1)), the factor of a deviation. That of a variance is m/(m − 1).",
+            lambda momentum, moving_variance, m: (1 - momentum, moving_variance * (m / (m - 1)) ** 0.5),
+        ),
+        Mistake(
+            "averaged with the momentum",
+            "You averaged once more. The moving variance is converted as it is: multiply by m/(m − 1).",
+            lambda momentum, moving_variance, m: (
+                1 - momentum,
+                (1 - momentum) * moving_variance * m / (m - 1),
+            ),
+        ),
+        Mistake(
+            "inverse of the momentum",
+            "You took 1/momentum. Keras's is the weight of the old value, PyTorch's that of the new: 1 − "
+            "momentum.",
+            lambda momentum, moving_variance, m: (1 / momentum, moving_variance * m / (m - 1)),
+        ),
+        Mistake(
+            "swapped",
+            "You returned momentum and variance in each other's place.",
+            lambda momentum, moving_variance, m: (moving_variance * m / (m - 1), 1 - momentum),
         ),
         Mistake(
             "both kept",

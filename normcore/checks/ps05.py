@@ -73,6 +73,39 @@ INPUT_SHIFT = Check(
             lambda before, after: _shift(before, after) * before.shape[1] ** 0.5,
         ),
         Mistake(
+            "signed mean",
+            "You averaged the shifts with their signs: units that move apart cancel. Square first.",
+            lambda before, after: ((after.mean(0) - before.mean(0)) / before.std(0, correction=0)).mean(),
+        ),
+        Mistake(
+            "sum of squares",
+            "This is the sum of the squares. The root mean square averages them, and takes the root.",
+            lambda before, after: _shift(before, after).square() * before.shape[1],
+        ),
+        Mistake(
+            "not averaged over units",
+            "You return one number a unit. Take the root mean square over the units.",
+            lambda before, after: (after.mean(0) - before.mean(0)) / before.std(0, correction=0),
+        ),
+        Mistake(
+            "whole table",
+            "You took one mean and deviation for all units. Each unit has its own: dimension 0.",
+            lambda before, after: ((after.mean() - before.mean()) / before.std(correction=0)).abs(),
+        ),
+        Mistake(
+            "over the units",
+            "You took means and deviations over the units (dimension 1). They are over the examples: "
+            "dimension 0.",
+            lambda before, after: _shift(before.mT, after.mT),
+        ),
+        Mistake(
+            "largest",
+            "You took the largest shift. The root mean square is over all units.",
+            lambda before, after: (
+                ((after.mean(0) - before.mean(0)) / before.std(0, correction=0)).abs().max()
+            ),
+        ),
+        Mistake(
             "over examples",
             "You measured how far single examples moved. The shift is that of the distribution: take the "
             "mean "
@@ -124,6 +157,61 @@ GRADIENT_SHIFT = Check(
             lambda g, h: (_gradients(g, h)[0] ** 2, _gradients(g, h)[1]),
         ),
         Mistake(
+            "divided by a square",
+            "You divided by ‖G‖². The change is relative to the length ‖G‖.",
+            lambda g, h: ((g - h).norm() / g.norm() ** 2, _gradients(g, h)[1]),
+        ),
+        Mistake(
+            "sum of absolute values",
+            "You added absolute values. ‖·‖ is the Euclidean length: the root of the sum of squares.",
+            lambda g, h: ((g - h).abs().sum() / g.abs().sum(), _gradients(g, h)[1]),
+        ),
+        Mistake(
+            "sum of the gradients",
+            "You added the gradients. The change is their difference.",
+            lambda g, h: ((g + h).norm() / g.norm(), _gradients(g, h)[1]),
+        ),
+        Mistake(
+            "column by column",
+            "You took the cosine column by column and averaged. Treat the whole gradient as one vector.",
+            lambda g, h: (_gradients(g, h)[0], torch.nn.functional.cosine_similarity(g, h, dim=0).mean()),
+        ),
+        Mistake(
+            "one length",
+            "Your cosine is divided by one length only. Divide by both.",
+            lambda g, h: (_gradients(g, h)[0], (g * h).sum() / g.norm()),
+        ),
+        Mistake(
+            "one length squared",
+            "Your cosine is divided by ‖G‖² (the part of G′ along G). Divide by both lengths, ‖G‖ ‖G′‖.",
+            lambda g, h: (_gradients(g, h)[0], (g * h).sum() / g.square().sum()),
+        ),
+        Mistake(
+            "squared lengths",
+            "Your cosine is divided by the squares of the lengths. Divide by the lengths.",
+            lambda g, h: (_gradients(g, h)[0], (g * h).sum() / (g.norm() * h.norm()) ** 2),
+        ),
+        Mistake(
+            "mean of the products",
+            "Your cosine has the mean of the products. The inner product is their sum.",
+            lambda g, h: (_gradients(g, h)[0], (g * h).mean() / (g.norm() * h.norm())),
+        ),
+        Mistake(
+            "angle",
+            "This is the angle. The cosine is asked for: no arc cosine.",
+            lambda g, h: (_gradients(g, h)[0], torch.acos(_gradients(g, h)[1])),
+        ),
+        Mistake(
+            "distance",
+            "This is 1 − cosine. The cosine itself is asked for.",
+            lambda g, h: (_gradients(g, h)[0], 1 - _gradients(g, h)[1]),
+        ),
+        Mistake(
+            "swapped",
+            "You returned change and cosine in each other's place.",
+            lambda g, h: _gradients(g, h)[::-1],
+        ),
+        Mistake(
             "row by row",
             "You took the cosine row by row and averaged. Treat the whole gradient as one vector: flatten "
             "it.",
@@ -162,14 +250,24 @@ def _draw_smoothness(rng: np.random.Generator, number: int) -> Inputs:
 
 
 def _smoothness(
-    gradient, w: Tensor, lengths, sign: float = -1.0, distance: str = "step", take=max, power: float = 1.0
+    gradient,
+    w: Tensor,
+    lengths,
+    *,
+    sign: float = -1.0,
+    distance: str = "step",
+    take=max,
+    power: float = 1.0,
+    change=lambda moved, g: (moved - g).norm(),
+    unit: bool = False,
 ) -> Tensor:
     g = gradient(w)
+    step = g / g.norm() if unit else g
     ratios = []
     for t in lengths:
-        change = (gradient(w + sign * t * g) - g).norm()
-        divisor = {"step": t * g.norm(), "t": t, "g": g.norm(), "none": 1.0}[distance]
-        ratios.append((change / divisor) ** power)
+        far = t * step.norm()
+        divisor = {"step": far, "t": t, "g": g.norm(), "none": 1.0, "w": w.norm(), "square": far**2}[distance]
+        ratios.append((change(gradient(w + sign * t * step), g) / divisor) ** power)
     return take(ratios)
 
 
@@ -216,6 +314,42 @@ SMOOTHNESS = Check(
             partial(_smoothness, power=2.0),
         ),
         Mistake(
+            "first length",
+            "You returned the ratio of the first length. Take the largest over all.",
+            partial(_smoothness, take=lambda ratios: ratios[0]),
+        ),
+        Mistake(
+            "sum",
+            "You added the ratios. β is a bound: the largest.",
+            partial(_smoothness, take=sum),
+        ),
+        Mistake(
+            "difference of norms",
+            "You compared the lengths of the gradients. Take the norm of their difference.",
+            partial(_smoothness, change=lambda moved, g: (moved.norm() - g.norm()).abs()),
+        ),
+        Mistake(
+            "gradient at the new point",
+            "You took the length of the new gradient. Take that of its difference from g.",
+            partial(_smoothness, change=lambda moved, g: moved.norm()),
+        ),
+        Mistake(
+            "length of w",
+            "You divided by ‖w‖. The distance gone is ‖w′ − w‖ = t ‖g‖.",
+            partial(_smoothness, distance="w"),
+        ),
+        Mistake(
+            "squared distance",
+            "You divided by the square of the distance. Divide by the distance, t ‖g‖.",
+            partial(_smoothness, distance="square"),
+        ),
+        Mistake(
+            "step of length t",
+            "Your step has the length t. A step of gradient descent is t g, as long as the gradient makes "
+            "it.",
+            partial(_smoothness, unit=True),
+        ),
+        Mistake(
             "last length",
             "You returned the ratio of the last length. Take the largest over all.",
             partial(_smoothness, take=lambda ratios: ratios[-1]),
@@ -236,6 +370,11 @@ def _slope(values: Tensor) -> Tensor:
     at = torch.arange(len(values), dtype=values.dtype)
     at = at - at.mean()
     return (at * (values - values.mean())).sum() / at.square().sum()
+
+
+def _through_zero(values: Tensor) -> Tensor:
+    at = torch.arange(len(values), dtype=values.dtype)
+    return (at * values).sum() / at.square().sum()
 
 
 def _growth(squares: Tensor) -> Tensor:
@@ -274,6 +413,45 @@ GROWTH = Check(
             "total growth",
             "This is the growth over all layers. The factor is that of one.",
             lambda squares: squares[0] / squares[-1],
+        ),
+        Mistake(
+            "over the number of layers",
+            "You used the first and the last layer alone, and L steps where there are L − 1. The line of "
+            "least squares uses all layers.",
+            lambda squares: (squares[0] / squares[-1]) ** (1 / len(squares)),
+        ),
+        Mistake(
+            "not the logarithm",
+            "You fitted a line to the squares themselves. Fit it to their logarithms.",
+            lambda squares: torch.exp(-_slope(squares)),
+        ),
+        Mistake(
+            "line through 0",
+            "You did not subtract the mean of t: such a line goes through 0.",
+            lambda squares: torch.exp(-_through_zero(squares.log())),
+        ),
+        Mistake(
+            "slope upwards",
+            "This is the slope of the logarithms. The factor is its exponential, with the sign of the way "
+            "back.",
+            lambda squares: _slope(squares.log()),
+        ),
+        Mistake(
+            "one minus the slope",
+            "exp(−slope) ≈ 1 − slope holds for small slopes only. Take the exponential.",
+            lambda squares: 1 - _slope(squares.log()),
+        ),
+        Mistake(
+            "squared",
+            "This is the factor of two layers. You may have squared the squares: they are mean squares "
+            "already.",
+            lambda squares: _growth(squares) ** 2,
+        ),
+        Mistake(
+            "mean of ratios, forwards",
+            "You averaged the ratios of neighbours, in the direction of the forward pass. Fit a line to the "
+            "logarithms; the gradient goes from the last layer to the first.",
+            lambda squares: (squares[1:] / squares[:-1]).mean(),
         ),
         Mistake(
             "mean of ratios",
@@ -320,6 +498,42 @@ RATE = Check(
             "inputs instead of units",
             "You took the columns. A unit's weights are a row of weight, as in torch.nn.Linear.",
             lambda weight, lr: lr / weight.square().sum(0),
+        ),
+        Mistake(
+            "columns, not squared",
+            "You took the columns, and did not square. A unit's weights are a row: divide by ‖w‖².",
+            lambda weight, lr: lr / weight.norm(dim=0),
+        ),
+        Mistake(
+            "rate left out",
+            "You left the learning rate out: η/‖w‖².",
+            lambda weight, lr: 1 / weight.square().sum(1),
+        ),
+        Mistake(
+            "upside down",
+            "You divided by the learning rate. It is multiplied: η/‖w‖².",
+            lambda weight, lr: weight.square().sum(1) / lr,
+        ),
+        Mistake(
+            "square of the sum",
+            "You squared the sum of the weights. ‖w‖² is the sum of their squares.",
+            lambda weight, lr: lr / weight.sum(1) ** 2,
+        ),
+        Mistake(
+            "absolute values",
+            "You added absolute values. ‖w‖² is the sum of the squares.",
+            lambda weight, lr: lr / weight.abs().sum(1),
+        ),
+        Mistake(
+            "whole matrix, not squared",
+            "You took one length for the whole matrix. Batch norm has a scale for each unit: one length a "
+            "row, squared.",
+            lambda weight, lr: lr / weight.norm(),
+        ),
+        Mistake(
+            "kept as a column",
+            "Your rates have the shape (C, 1). One number a unit: (C,), without keepdim.",
+            lambda weight, lr: lr / weight.square().sum(1, keepdim=True),
         ),
         Mistake(
             "whole matrix",
@@ -377,6 +591,47 @@ RESCALED = Check(
             "You divided the rate. Longer weights need longer steps, and have smaller gradients: multiply "
             "by a².",
             lambda weight, lr, a: (a * weight, lr / a),
+        ),
+        Mistake(
+            "nothing changed",
+            "You changed nothing. The weight is a·w, and the rate that goes with it a²·η.",
+            lambda weight, lr, a: (weight, lr),
+        ),
+        Mistake(
+            "weight divided",
+            "You divided the weight by a. It is multiplied.",
+            lambda weight, lr, a: (weight / a, lr * a**2),
+        ),
+        Mistake(
+            "both divided",
+            "You divided. The weight is a·w, and the rate that goes with it a²·η.",
+            lambda weight, lr, a: (weight / a, lr / a**2),
+        ),
+        Mistake(
+            "weight times a²",
+            "You multiplied the weight by a². It is a·w; the rate gets the square.",
+            lambda weight, lr, a: (weight * a**2, lr * a**2),
+        ),
+        Mistake(
+            "squares exchanged",
+            "You multiplied the weight by a² and the rate by a. It is the other way round.",
+            lambda weight, lr, a: (weight * a**2, lr * a),
+        ),
+        Mistake(
+            "rate times √a",
+            "You multiplied the rate by √a. The gradient at a·w is smaller by a, and the step must be "
+            "longer by a.",
+            lambda weight, lr, a: (a * weight, lr * a**0.5),
+        ),
+        Mistake(
+            "rate times a³",
+            "The rate is a times too large: a for the smaller gradient, a for the longer step: a².",
+            lambda weight, lr, a: (a * weight, lr * a**3),
+        ),
+        Mistake(
+            "swapped",
+            "You returned weight and rate in each other's place.",
+            lambda weight, lr, a: (lr * a**2, a * weight),
         ),
         Mistake(
             "weight unchanged",
