@@ -77,7 +77,7 @@ def with_gradient(function: Callable, x: torch.Tensor) -> tuple[object, torch.Te
         given = leaf.clone()  # which may be changed in place, as x may
         returned = function(given)
         first = returned[0] if isinstance(returned, tuple) else returned
-        (gradient,) = torch.autograd.grad(first, leaf, _noise(first))
+        (gradient,) = torch.autograd.grad(_against_noise(first), leaf)
     except Exception:
         return function(x), torch.empty(0)
     x.copy_(given.detach())
@@ -89,14 +89,18 @@ def gradients(y: object, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, 
     leaves = [v for v in inputs if v.requires_grad]
     found = [None] * len(leaves)
     if isinstance(y, torch.Tensor) and y.requires_grad:
-        found = torch.autograd.grad(y, leaves, _noise(y), allow_unused=True)
+        found = torch.autograd.grad(_against_noise(y), leaves, allow_unused=True)
     arrived = {id(leaf): g for leaf, g in zip(leaves, found, strict=True) if g is not None}
     return tuple(arrived.get(id(v), torch.zeros_like(v)) for v in inputs)
 
 
-def _noise(y: torch.Tensor) -> torch.Tensor:
-    """Sines of 1, 2, 3, …: neither constant nor in line with anything that normalization removes."""
-    return torch.arange(1, y.numel() + 1, dtype=y.dtype).sin().reshape(y.shape)
+def _against_noise(y: torch.Tensor) -> torch.Tensor:
+    """⟨R, y⟩, with sines of 1, 2, 3, … for R: neither constant nor in line with what normalization removes.
+
+    One number: for the gradient of a table, autograd would import torch's compiler.
+    """
+    noise = torch.arange(1, y.numel() + 1, dtype=y.dtype, device=y.device).sin()
+    return (y * noise.reshape(y.shape)).sum()
 
 
 def _values(tensor: torch.Tensor) -> np.ndarray:
