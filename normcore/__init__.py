@@ -5,4 +5,14 @@ says this once; `normcore.functional` and `normcore.nn` hold the methods, with t
 state dicts of `torch.nn.functional` and `torch.nn`.
 """
 
+import importlib
+
+__all__ = ["functional", "gradients", "nn"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """`normcore.nn` without an import of its own; torch is loaded when it is asked for."""
+    if name in __all__:
+        return importlib.import_module(f"normcore.{name}")
+    raise AttributeError(f"module 'normcore' has no attribute {name!r}")

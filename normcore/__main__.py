@@ -8,10 +8,13 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 
+from normcore import __version__
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 where all is well, 1 where something was found, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="normcore", description="Tools of the course on normalization.")
+    parser.add_argument("--version", action="version", version=f"normcore {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     audit = commands.add_parser("audit", help="prove a problem set: mistakes are told apart, mutants fail")
     audit.add_argument("problem_set", nargs="+", help="such as ps02")

@@ -19,19 +19,29 @@ ROOT = Path(__file__).resolve().parent.parent
 SETUP = """\
 # On Colab this cell installs the course's package; elsewhere it says how to.
 try:
-    import normcore
-except ModuleNotFoundError:
+    import normcore.checks
+except ModuleNotFoundError as missing:
     import subprocess
     import sys
 
-    package = "normcore @ git+{url}"
+    package = "normcore-dl[course] @ git+{url}"
+    steps = [["install", "-q", package]]
+    # PyPI's normcore is another project, which has no checks
+    stranger = missing.name == "normcore.checks" and sys.modules.get("normcore") is not None
+    if stranger:
+        steps.insert(0, ["uninstall", "-q", "-y", "normcore"])
+        del sys.modules["normcore"]
     if "google.colab" not in sys.modules:
         raise ModuleNotFoundError(
-            "This notebook needs the package normcore. Install it with\\n\\n"
-            f'    pip install "{{package}}"\\n\\n'
-            "into the environment of this kernel, restart the kernel, and run this cell again."
+            "This notebook needs the course's package normcore. "
+            + ("The normcore that is installed is another project of that name. " * stranger)
+            + "Run\\n\\n"
+            + ("    pip uninstall normcore\\n" * stranger)
+            + f'    pip install "{{package}}"\\n\\n'
+            "in the environment of this kernel, restart the kernel, and run this cell again."
         ) from None
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", package], check=True)"""
+    for step in steps:
+        subprocess.run([sys.executable, "-m", "pip", *step], check=True)"""
 
 
 def main() -> int:

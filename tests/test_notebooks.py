@@ -150,7 +150,7 @@ def test_without_the_package_the_notebook_says_how_to_install_it():
     setup = next(c for c in notebook.cells if c.id == "setup")
     # an import of None raises ModuleNotFoundError, as an import of what is not installed does
     notebook.cells = [blocked, setup]
-    with pytest.raises(CellExecutionError, match=r'pip install "normcore @ git\+https://'):
+    with pytest.raises(CellExecutionError, match=r'pip install "normcore-dl\[course\] @ git\+https://'):
         execute(notebook)
 
 
