@@ -129,6 +129,7 @@ def batch_renorm(
     if not training:
         return scale_and_shift((x - run_mean) / run_std, gamma, beta, input.dtype)
     x_hat, mean, var = standardize_with_statistics(x, (0, *range(2, x.dim())), None, None, eps, x.dtype)
+    mean = mean.to(x.dtype)  # a kernel gives it in float64
     std = torch.sqrt(var + eps)
     r = (std / run_std).clamp(1 / r_max, r_max).detach()
     d = ((mean - run_mean) / run_std).clamp(-d_max, d_max).detach()

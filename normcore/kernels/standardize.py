@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from normcore.kernels import fused
 from normcore.kernels.by_hand import ByHand, sum_over
 from normcore.statistics import accumulation_dtype, centre, dimensions, mean_over, mean_square
 
@@ -23,6 +24,9 @@ class Standardize(ByHand):
 
     @staticmethod
     def fast(input: Tensor, dim, weight: Tensor | None, bias: Tensor | None, eps: float, dtype: torch.dtype):
+        results = fused.standardize(input, dim, weight, bias, eps, dtype)
+        if results is not None:
+            return results
         mean, centred = centre(input, dim)
         var = mean_square(centred, dim)
         return _scaled(centred, torch.rsqrt(var + eps), weight, bias, dim, dtype), mean, var
@@ -33,6 +37,8 @@ class Standardize(ByHand):
         mean, var = kept
         if any(g is not None for g in grads[1:]):
             return None
+        if mean.dtype != var.dtype:  # by a kernel
+            return fused.differentiate(grads[0], input, dim, weight, bias, mean, var, eps)
         dim = dimensions(dim, input.dim())
         inv_std = torch.rsqrt(var + eps)
         x_hat = input - mean
@@ -55,6 +61,10 @@ class StandardizeRMS(ByHand):
 
     @staticmethod
     def fast(input: Tensor, dim, weight: Tensor | None, eps: float, dtype: torch.dtype):
+        results = fused.standardize(input, dim, weight, None, eps, dtype, centre=False)
+        if results is not None:
+            y, _, square = results
+            return y, square
         x = input.to(accumulation_dtype(input.dtype))
         square = mean_square(x, dim)
         inv_rms = torch.rsqrt(square + eps)
@@ -68,6 +78,9 @@ class StandardizeRMS(ByHand):
         (square,) = kept
         if grads[1] is not None:
             return None
+        gradients = fused.differentiate(grads[0], input, dim, weight, None, None, square, eps)
+        if gradients is not None:
+            return gradients
         dim = dimensions(dim, input.dim())
         inv_rms = torch.rsqrt(square + eps)
         x_hat = input * inv_rms
