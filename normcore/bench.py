@@ -1,7 +1,8 @@
 """`normcore bench`: each method's time and memory beside its peers', in one run.
 
 Peers are torch's own operator, the plain eager composition of the formula, and torch.compile of it. All
-are timed in turn, again and again, and the medians compared, so that a slow minute slows all alike.
+are timed in turn, again and again, so that a slow minute slows all alike, and the least time of each is
+compared: what else the machine does can only add to it.
 
 The floor is the time that the bytes which must move would take at the speed of a copy:
 
@@ -14,7 +15,6 @@ its own time in the same run is added to the floor.
 """
 
 import platform
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from normcore import nn
 __all__ = ["LIMIT", "METHODS", "Method", "Row", "compare", "measure", "saved_bytes"]
 
 LIMIT = 6.0
+WARM_UP = 3
 SHAPES = {
     "table": {"small": (256, 512), "middle": (4096, 512), "large": (8192, 4096)},
     "image": {"small": (32, 64, 8, 8), "middle": (64, 64, 32, 32), "large": (64, 256, 56, 56)},
@@ -78,8 +79,8 @@ def _plain_rms(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 METHODS = {
-    "batch norm, table": Method("table", (3, 5), nn.BatchNorm1d, torch.nn.BatchNorm1d, _plain((0,))),
-    "batch norm, image": Method("image", (3, 5), nn.BatchNorm2d, torch.nn.BatchNorm2d, _plain((0, 2, 3))),
+    "batch norm on tables": Method("table", (3, 5), nn.BatchNorm1d, torch.nn.BatchNorm1d, _plain((0,))),
+    "batch norm on images": Method("image", (3, 5), nn.BatchNorm2d, torch.nn.BatchNorm2d, _plain((0, 2, 3))),
     "layer norm": Method("table", (2, 3), nn.LayerNorm, torch.nn.LayerNorm, _plain((-1,))),
     "RMS norm": Method("table", (2, 3), nn.RMSNorm, getattr(torch.nn, "RMSNorm", None), _plain_rms),
     "group norm": Method(
@@ -137,7 +138,7 @@ def measure(name: str, size: str, compiled: bool = True, repeats: int = 15) -> R
         name: of METHODS.
         size: "small", "middle" or "large".
         compiled: time torch.compile as well; compiling takes seconds a shape.
-        repeats: of each contestant; medians are taken.
+        repeats: of each contestant; the least time is taken.
 
     Raises:
         ValueError: a name or size that is not there.
@@ -175,14 +176,14 @@ def measure(name: str, size: str, compiled: bool = True, repeats: int = 15) -> R
     if method.operator is not None:
         runs["operator", 0] = lambda: method.operator(upstream)
     # calls of microseconds scatter more, and cost nothing to repeat
-    medians = _interleaved(runs, repeats * (10 if x.numel() < 2**18 else 1))
-    one = medians["copy", 0] / 2  # a copy reads n and writes n
-    more = medians.get(("operator", 0), 0.0)
+    least = _interleaved(runs, repeats * (10 if x.numel() < 2**18 else 1))
+    one = least["copy", 0] / 2  # a copy reads n and writes n
+    more = least.get(("operator", 0), 0.0)
     forward, backward = method.moves
     return Row(
         name,
         shape,
-        {who: (medians[who, 0], medians[who, 1]) for who in layers},
+        {who: (least[who, 0], least[who, 1]) for who in layers},
         {who: saved_bytes(layer, x) / (x.numel() * x.element_size()) for who, layer in layers.items()},
         (forward * one + more, (forward + backward) * one + more),
     )
@@ -255,7 +256,7 @@ def _forward(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _interleaved(runs: dict, repeats: int) -> dict:
     times: dict = {key: [] for key in runs}
-    for _ in range(3):
+    for _ in range(WARM_UP):
         for run in runs.values():
             run()
     for _ in range(repeats):
@@ -263,7 +264,7 @@ def _interleaved(runs: dict, repeats: int) -> dict:
             start = time.perf_counter()
             run()
             times[key].append(time.perf_counter() - start)
-    return {key: statistics.median(values) for key, values in times.items()}
+    return {key: min(values) for key, values in times.items()}
 
 
 def _ratios(times: tuple[float, float], peers: tuple[float, float]) -> str:

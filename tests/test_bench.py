@@ -56,11 +56,28 @@ def row(name, shape, ours, torch_time=None, floor=(1.0, 1.0)):
 
 
 def test_the_limit_is_six_times_torch_or_six_times_the_floor_by_batch_norms_ratio():
-    batch = row("batch norm, image", (2, 3), 5.0, 2.0)  # torch is at 2 floors
+    batch = row("batch norm on images", (2, 3), 5.0, 2.0)  # torch is at 2 floors
     rows = [batch, row("layer norm", (2, 3), 13.0, 2.0), row("x", (2, 3), 11.9), row("y", (2, 3), 12.1)]
     lines, over = bench.compare(rows)
     assert len(lines) == 5
     assert [sentence.split()[0] for sentence in over] == ["layer", "y"]
+
+
+def test_a_list_of_names_can_be_read_back():
+    """They stand in a list with commas between them."""
+    assert not any("," in name for name in bench.METHODS)
+
+
+def test_the_least_time_counts_so_that_a_busy_machine_changes_nothing(monkeypatch):
+    waits = iter([7, 1, 9, 2, 8, 3])  # of two contestants in turn
+    now = [0.0]
+
+    def run():
+        now[0] += next(waits, 5)
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(bench, "WARM_UP", 0)
+    assert bench._interleaved({"a": run, "b": run}, 3) == {"a": 7, "b": 1}
 
 
 def test_the_command(capsys):
@@ -68,6 +85,9 @@ def test_the_command(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("torch ") and "layer norm" in printed
     assert main(["bench", "layer nrom"]) == 2
-    assert "no method named 'layer nrom'; there are: batch norm, table" in capsys.readouterr().err
+    assert (
+        "no method named 'layer nrom'; there are: batch norm on tables, batch norm on images, layer norm"
+        in capsys.readouterr().err
+    )
     assert main(["bench", "layer norm", "--sizes", "tiny"]) == 2
     assert "size must be one of small, middle, large" in capsys.readouterr().err
