@@ -31,6 +31,26 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y in `dtype`, μ in float64 and the biased σ² in float32, (C,)."""
     x = _dense(x)
+    mean, var = statistics(x)
+    return normalize(x, mean, var, weight, bias, eps, dtype), mean, var
+
+
+def backward(
+    dy: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dγ and dβ, the last two in float32."""
+    x = _dense(x)
+    # in the memory format of x
+    dy = dy.contiguous(memory_format=torch.channels_last) if _last(x) and x.dim() == 4 else dy.contiguous()
+    sums = sum_gradients(dy, x, mean, var, eps)
+    along = sums / (x.numel() // x.shape[1])
+    if weight is not None:
+        along *= weight
+    return differentiate(dy, x, weight, mean, var, along, eps), *sums
+
+
+def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """μ in float64 and the biased σ² in float32 of each channel, (C,). x as `_dense` gives it."""
     channels = x.shape[1]
     mean = torch.empty(channels, dtype=torch.float64, device=x.device)
     var = torch.empty(channels, dtype=torch.float32, device=x.device)
@@ -45,7 +65,7 @@ def forward(
         _merge_moments[(triton.cdiv(channels, 4),)](
             parts[0], parts[1], counts, mean, var, channels, splits, SPLITS=power_of_two(splits)
         )
-    return normalize(x, mean, var, weight, bias, eps, dtype), mean, var
+    return mean, var
 
 
 def normalize(
@@ -67,14 +87,8 @@ def normalize(
     return y
 
 
-def backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """dx, dγ and dβ, the last two in float32."""
-    x = _dense(x)
-    # in the memory format of x
-    dy = dy.contiguous(memory_format=torch.channels_last) if _last(x) and x.dim() == 4 else dy.contiguous()
-    dx = torch.empty_like(x)
+def sum_gradients(dy: Tensor, x: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+    """Σ dy x̂ and Σ dy of each channel, (2, C) in float32."""
     sizes, shape = _layout(x)
     blocks, tiles, splits = _grid(x, shape)
     parts = torch.empty(2, splits, x.shape[1], dtype=torch.float32, device=x.device)
@@ -82,11 +96,21 @@ def backward(
         _sum_gradients[(blocks, splits)](
             dy, x, mean, var, parts[0], parts[1], *sizes, eps, tiles, triton.cdiv(tiles, splits), **shape
         )
-        dw, db = parts.sum(1)
+    return parts.sum(1)
+
+
+def differentiate(
+    dy: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, along: Tensor, eps: float
+) -> Tensor:
+    """dx = r (g − mean(g) − x̂ mean(g x̂)), g = γ dy, from `along`: mean(g x̂) and mean(g), (2, C)."""
+    dx = torch.empty_like(x)
+    sizes, shape = _layout(x)
+    blocks, tiles, _ = _grid(x, shape)
+    with on(x.device):
         _differentiate[(tiles, blocks)](
-            dy, x, weight, mean, var, dw, db, dx, x.numel() // x.shape[1], *sizes, eps, **shape
+            dy, x, weight, mean, var, along[0], along[1], dx, *sizes, eps, **shape
         )
-    return dx, dw, db
+    return dx
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -238,22 +262,21 @@ def _sum_gradients(
 
 @triton.jit
 def _differentiate(
-    dy_ptr, x_ptr, weight_ptr, mean_ptr, var_ptr, dw_ptr, db_ptr, dx_ptr, count,
+    dy_ptr, x_ptr, weight_ptr, mean_ptr, var_ptr, along_x_hat_ptr, along_one_ptr, dx_ptr,
     channels, positions, chunks, eps,
     LAST: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     channel, at, inside, _ = _place(
         tl.program_id(0), tl.program_id(1), channels, positions, chunks, LAST, CHUNK, CHANNELS, BLOCK
     )
-    dy = tl.load(dy_ptr + at, inside, other=0.0).to(tl.float32)
+    g = tl.load(dy_ptr + at, inside, other=0.0).to(tl.float32)
     x = tl.load(x_ptr + at, inside, other=0.0).to(tl.float32)
     there = channel < channels
     inv = 1.0 / tl.sqrt_rn(tl.load(var_ptr + channel, there, other=1.0) + eps)
-    along_x_hat = tl.load(dw_ptr + channel, there, other=0.0) / count
-    along_one = tl.load(db_ptr + channel, there, other=0.0) / count
     x_hat = minus(x, tl.load(mean_ptr + channel, there, other=0.0)) * inv
-    scale = inv
     if weight_ptr is not None:
-        scale = inv * tl.load(weight_ptr + channel, there, other=0.0).to(tl.float32)
-    dx = (dy - along_one - x_hat * along_x_hat) * scale
+        g = g * tl.load(weight_ptr + channel, there, other=0.0).to(tl.float32)
+    along_x_hat = tl.load(along_x_hat_ptr + channel, there, other=0.0)
+    along_one = tl.load(along_one_ptr + channel, there, other=0.0)
+    dx = (g - along_one - x_hat * along_x_hat) * inv
     tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), inside)

@@ -10,6 +10,9 @@ One program takes one group: (n, g) is C/G rows of as many entries as a channel 
 group once for the sums and once more for the result, while it is still in the cache. Where G = C (instance
 norm) each row has a statistic of its own, and a program takes several. Sums for the parameters are kept one
 an example and channel, and added up over the examples at the end: the same on every run.
+
+Where there are fewer groups than the device has multiprocessors and they are large, each is split among
+programs, by the kernels of batch norm: to them every group, or every row, is a channel of one example.
 """
 
 import torch
@@ -17,9 +20,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from normcore.kernels.triton_tiles import chunk, merge, minus, moments, on, power_of_two
+from normcore.kernels import triton_batch
+from normcore.kernels.triton_tiles import chunk, merge, minus, moments, multiprocessors, on, power_of_two
 
 TILE = 4096
+LARGE = 65536  # entries of a group
 
 
 def forward(
@@ -27,6 +32,11 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y in `dtype`, μ in float64 and σ² in float32, one an example and group."""
     x = x.contiguous()
+    if _split(x, groups):
+        mean, var = triton_batch.statistics(x.view(1, x.shape[0] * groups, -1))
+        weight, bias = (None if p is None else p.repeat(x.shape[0]) for p in (weight, bias))
+        each = _by_row(x, mean, var)
+        return triton_batch.normalize(*each, weight, bias, eps, dtype).view(x.shape), mean, var
     y = torch.empty_like(x, dtype=dtype)
     count = x.shape[0] * groups
     mean = torch.empty(count, dtype=torch.float64, device=x.device)
@@ -42,6 +52,15 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dγ and dβ, the last two in float32."""
     x, dy = x.contiguous(), dy.contiguous()
+    if _split(x, groups):
+        rows, mean, var = _by_row(x, mean, var)
+        sums = triton_batch.sum_gradients(dy.view(rows.shape), rows, mean, var, eps)
+        weight = None if weight is None else weight.float().repeat(x.shape[0])
+        by_group = (sums if weight is None else sums * weight).view(2, x.shape[0] * groups, -1)
+        along = by_group.sum(2, keepdim=True).expand_as(by_group).reshape(sums.shape)
+        along = along * (x.shape[0] * groups / x.numel())
+        dx = triton_batch.differentiate(dy.view(rows.shape), rows, weight, mean, var, along, eps)
+        return dx.view(x.shape), *sums.view(2, *x.shape[:2]).sum(1)
     dx = torch.empty_like(x)
     sums = torch.empty(2, *x.shape[:2], dtype=torch.float32, device=x.device)
     grid, sizes, shape = _layout(x, groups)
@@ -49,6 +68,18 @@ def backward(
         _differentiate[grid](dy, x, weight, mean, var, dx, sums[0], sums[1], *sizes, eps, **shape)
     dw, db = sums.sum(1)
     return dx, dw, db
+
+
+def _split(x: Tensor, groups: int) -> bool:
+    count = x.shape[0] * groups
+    return count < multiprocessors(x.device) and x.numel() // count >= LARGE
+
+
+def _by_row(x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x as (1, N·C, positions), and for each of these rows the statistics of its group."""
+    rows = x.view(1, x.shape[0] * x.shape[1], -1)
+    times = rows.shape[1] // mean.numel()
+    return rows, mean.repeat_interleave(times), var.repeat_interleave(times)
 
 
 def _layout(x: Tensor, groups: int) -> tuple[tuple[int], tuple[int, ...], dict]:

@@ -110,6 +110,17 @@ def test_groups_in_tiles_of_any_size(parameters, groups, monkeypatch):
     compare(exact, expected, dy, grouped(given, groups, 1e-3, torch.float32), torch.float32)
 
 
+@affine
+@pytest.mark.parametrize(("groups", "shape"), [(2, (1, 6, 19)), (6, (2, 6, 19)), (1, (3, 4, 5, 5))], ids=str)
+def test_few_large_groups_are_split(parameters, groups, shape, monkeypatch):
+    monkeypatch.setattr(triton_groups, "LARGE", 1)
+    monkeypatch.setattr(triton_groups, "multiprocessors", lambda device: 1000)
+    given, (*exact, dy) = inputs(shape, shape[1], torch.float32, parameters)
+    weight = torch.ones(shape[1], dtype=torch.float64, device=DEVICE) if exact[1] is None else exact[1]
+    expected = functional.group_norm(exact[0], groups, weight, exact[2], 1e-3)
+    compare(exact, expected, dy, grouped(given, groups, 1e-3, torch.float32), torch.float32)
+
+
 def batched(given, eps, dtype):
     x, weight, bias, dy = given
     y, mean, var = triton_batch.forward(x, weight, bias, eps, dtype)
