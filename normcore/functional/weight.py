@@ -17,13 +17,15 @@ def weight_norm(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
 
     Args:
         v: directions, any shape.
-        g: lengths, size 1 in every dimension but `dim`.
-        dim: the dimension that keeps a length each; None for one length of the whole tensor.
+        g: lengths, size 1 in every dimension but `dim`; of the whole tensor, one without dimensions.
+        dim: the dimension that keeps a length each; None, or torch's −1, for one length of the whole tensor.
 
     Source: Salimans and Kingma (2016), equation 2.
     """
     check_floating(v)
-    others = None if dim is None else tuple(d for d in range(v.dim()) if d != dim % v.dim())
+    if dim is None or dim == -1:
+        return g * v / torch.linalg.vector_norm(v)
+    others = tuple(d for d in range(v.dim()) if d != dim % v.dim())
     return g * v / torch.linalg.vector_norm(v, dim=others, keepdim=True)
 
 
@@ -55,7 +57,7 @@ def weight_standardization(
     return standardized * weight[0].numel() ** -0.5 if scaled else standardized
 
 
-def spectral_norm(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def spectral_norm(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
     """Spectral norm: the weight, as a matrix, divided by its largest singular value.
 
         W_SN = W / σ,        σ = uᵀ W v
@@ -65,23 +67,34 @@ def spectral_norm(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
     Args:
         weight: (out, in, *), taken as the matrix (out, in·*).
         u, v: (out,) and (in·*,), of length 1.
+        dim: the dimension that is out; 1 for the weight of a transposed convolution, (in, out, *).
 
     Source: Miyato, Kataoka, Koyama and Yoshida (2018), equation 8.
     """
-    sigma = torch.dot(u, weight.flatten(1) @ v)
+    check_floating(weight)
+    sigma = torch.dot(u, _as_matrix(weight, dim).to(u.dtype) @ v)
     return weight / sigma
 
 
 @torch.no_grad()
-def power_iteration(weight: Tensor, u: Tensor, v: Tensor, steps: int, eps: float) -> tuple[Tensor, Tensor]:
+def power_iteration(
+    weight: Tensor, u: Tensor, v: Tensor, steps: int, eps: float, dim: int = 0
+) -> tuple[Tensor, Tensor]:
     """Better estimates of the leading singular vectors of a weight (out, in, *).
 
         u ← W v / ‖W v‖,        v ← Wᵀ u / ‖Wᵀ u‖,        `steps` times
 
+    They are computed, and given, in float32 at least.
+
     Source: Miyato, Kataoka, Koyama and Yoshida (2018), Algorithm 1.
     """
-    matrix = weight.flatten(1).to(accumulation_dtype(weight.dtype))
+    dtype = accumulation_dtype(weight.dtype)
+    matrix, u, v = _as_matrix(weight, dim).to(dtype), u.to(dtype), v.to(dtype)
     for _ in range(steps):
         u = torch.nn.functional.normalize(matrix @ v, dim=0, eps=eps)
         v = torch.nn.functional.normalize(matrix.mT @ u, dim=0, eps=eps)
     return u, v
+
+
+def _as_matrix(weight: Tensor, dim: int) -> Tensor:
+    return weight.movedim(dim, 0).flatten(1)

@@ -6,7 +6,7 @@ layer = weight_norm(torch.nn.Linear(10, 20))
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from normcore import functional as F
 from normcore.functional.weight import power_iteration
@@ -14,35 +14,30 @@ from normcore.functional.weight import power_iteration
 __all__ = ["initialize_from_data", "spectral_norm", "weight_norm", "weight_standardization"]
 
 
-class _WeightNorm(Module):
-    """Parameters g = ‖w‖ (original0) and v = w (original1), as torch.nn.utils.parametrizations."""
-
-    def __init__(self, dim: int | None) -> None:
-        super().__init__()
-        self.dim = dim
+class _WeightNorm(parametrizations._WeightNorm):
+    """Parameters g = ‖w‖ (original0) and v = w (original1)."""
 
     def forward(self, g: Tensor, v: Tensor) -> Tensor:
         return F.weight_norm(v, g, self.dim)
-
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        dims = None if self.dim is None else [d for d in range(weight.dim()) if d != self.dim % weight.dim()]
-        return torch.linalg.vector_norm(weight, dim=dims, keepdim=True), weight
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
     """Give a parameter the form w_o = g_o · v_o / ‖v_o‖, with g and v learned in its place.
 
+    Names, shapes and errors are torch.nn.utils.parametrizations'.
+
     Args:
         module: changed in place.
         name: of the parameter.
-        dim: the dimension that keeps a length each; None for one length of the whole.
+        dim: the dimension that keeps a length each; None, or torch's −1, for one length of the whole.
 
     Returns:
         module.
 
     Source: Salimans and Kingma (2016), equation 2.
     """
-    parametrize.register_parametrization(module, name, _WeightNorm(dim))
+    parametrizations.weight_norm(module, name, dim)
+    module.parametrizations[name][-1].__class__ = _WeightNorm
     return module
 
 
@@ -53,19 +48,27 @@ def initialize_from_data(module: Module, input: Tensor) -> Tensor:
         t = v·x/‖v‖,        g ← 1/σ[t],        b ← −μ[t]/σ[t]
 
     Args:
-        module: a linear or convolutional layer after `weight_norm` (dim 0), with a bias.
+        module: a linear or convolutional layer after `weight_norm`, a length an output, with a bias.
         input: a batch for it.
 
     Returns:
         The layer's output on that batch, the input of the next layer to initialize.
 
     Raises:
-        ValueError: a layer without `weight_norm` or without a bias.
+        ValueError: a layer without `weight_norm`, without a bias, or with lengths of other things than
+            outputs (a transposed convolution keeps them in dim 1).
 
     Source: Salimans and Kingma (2016), section 3.
     """
-    if not parametrize.is_parametrized(module, "weight") or module.bias is None:
+    kinds = module.parametrizations.weight if parametrize.is_parametrized(module, "weight") else [None]
+    if not isinstance(kinds[0], parametrizations._WeightNorm) or module.bias is None:
         raise ValueError("initialize_from_data needs a layer after weight_norm, with a bias")
+    of_outputs = 1 if isinstance(module, torch.nn.modules.conv._ConvTransposeNd) else 0
+    if kinds[0].dim != of_outputs:
+        raise ValueError(
+            f"initialize_from_data needs a length an output, weight_norm(…, dim={of_outputs}), "
+            f"but got dim={kinds[0].dim}"
+        )
     lengths = module.parametrizations.weight.original0
     lengths.fill_(1)
     module.bias.zero_()
@@ -85,6 +88,11 @@ class _WeightStandardization(Module):
         self.eps = eps
         self.scaled = scaled
         self.register_parameter("gain", gain)
+
+    def reset_parameters(self) -> None:
+        """A gain of 1."""
+        if self.gain is not None:
+            torch.nn.init.ones_(self.gain)
 
     def forward(self, weight: Tensor) -> Tensor:
         return F.weight_standardization(weight, self.gain, self.eps, self.scaled)
@@ -114,45 +122,45 @@ def weight_standardization(
     return module
 
 
-class _SpectralNorm(Module):
-    def __init__(self, weight: Tensor, steps: int, eps: float) -> None:
-        super().__init__()
-        self.steps = steps
-        self.eps = eps
-        matrix = weight.detach().flatten(1)
-        u, v = (torch.randn(n, device=matrix.device, dtype=matrix.dtype) for n in matrix.shape)
-        normalize = torch.nn.functional.normalize
-        u, v = power_iteration(weight, normalize(u, dim=0), normalize(v, dim=0), 15, eps)
-        self.register_buffer("_u", u)
-        self.register_buffer("_v", v)
+class _SpectralNorm(parametrizations._SpectralNorm):
+    """Buffers _u and _v, the singular vectors as far as they are known."""
 
     def forward(self, weight: Tensor) -> Tensor:
+        if weight.dim() == 1:  # a matrix of one row: its singular value is its length
+            return torch.nn.functional.normalize(weight, dim=0, eps=self.eps)
         if self.training:
-            u, v = power_iteration(weight, self._u, self._v, self.steps, self.eps)
+            steps = self.n_power_iterations
+            u, v = power_iteration(weight, self._u, self._v, steps, self.eps, self.dim)
             self._u.copy_(u)
             self._v.copy_(v)
         # copies, so that a second forward before backward does not change what the first one saved
-        return F.spectral_norm(weight, self._u.clone(), self._v.clone())
+        return F.spectral_norm(weight, self._u.clone(), self._v.clone(), self.dim)
 
 
 def spectral_norm(
-    module: Module, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12
+    module: Module,
+    name: str = "weight",
+    n_power_iterations: int = 1,
+    eps: float = 1e-12,
+    dim: int | None = None,
 ) -> Module:
     """Divide a parameter, taken as the matrix (out, in·*), by its largest singular value.
 
     The singular vectors are estimated by power iteration, which goes on at each forward in training.
+    Names, shapes and errors are torch.nn.utils.parametrizations'.
 
     Args:
         module: changed in place.
         name: of the parameter.
         n_power_iterations: at each forward.
         eps: the smallest length that is divided by.
+        dim: the dimension that is out; None for 1 in a transposed convolution, elsewhere 0.
 
     Returns:
         module.
 
     Source: Miyato, Kataoka, Koyama and Yoshida (2018), Algorithm 1.
     """
-    weight = getattr(module, name)
-    parametrize.register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, eps))
+    parametrizations.spectral_norm(module, name, n_power_iterations, eps, dim)
+    module.parametrizations[name][-1].__class__ = _SpectralNorm
     return module

@@ -1,6 +1,7 @@
 """Normalized weights against torch.nn.utils.parametrizations, or their formulas."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -31,27 +32,97 @@ def build(kind):
     return make().double(), random_input(shape)
 
 
+WRAPS = {
+    "weight_norm": [{"dim": 0}, {"dim": 1}, {"dim": -1}, {"dim": None}, {"dim": -2}],
+    "spectral_norm": [{}, {"dim": 0}, {"dim": 1}, {"n_power_iterations": 3, "eps": 1e-6}],
+}
+every_wrap = pytest.mark.parametrize(
+    ("wrap", "options"), [(n, o) for n, each in WRAPS.items() for o in each], ids=str
+)
+
+
 @layers
-@pytest.mark.parametrize("dim", [0, 1, None])
-def test_weight_norm_equals_torchs(kind, dim):
+@every_wrap
+def test_a_parametrization_that_torch_has_equals_torchs(kind, wrap, options):
+    """Values, gradients, names and shapes; state dicts both ways, strictly; a weight that is assigned."""
     layer, x = build(kind)
-    ours = nn.weight_norm(copy.deepcopy(layer), dim=dim)
-    theirs = parametrizations.weight_norm(copy.deepcopy(layer), dim=-1 if dim is None else dim)
-    before = layer(x)
-    torch.testing.assert_close(ours(x), before)  # nothing changed yet
-    assert [tuple(p.shape) for p in ours.parameters()] != [] and set(ours.state_dict()) == set(
-        theirs.state_dict()
-    )
-    if dim is None:
-        return  # torch keeps one length as a scalar
+    torch.manual_seed(3)
+    ours = getattr(nn, wrap)(copy.deepcopy(layer), **options)
+    torch.manual_seed(3)
+    theirs = getattr(parametrizations, wrap)(copy.deepcopy(layer), **options)
+    assert isinstance(ours.parametrizations.weight[0], type(theirs.parametrizations.weight[0]))
+    shapes = [{k: t.shape for k, t in m.state_dict().items()} for m in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
     for parameter in ours.parameters():
         parameter.data.copy_(random_input(parameter.shape, seed=parameter.numel()))
-    theirs.load_state_dict(ours.state_dict())
-    upstream = random_input(before.shape, seed=3)
-    (ours(x) * upstream).sum().backward(), (theirs(x) * upstream).sum().backward()
-    torch.testing.assert_close(ours(x), theirs(x))
-    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(p.grad, dict(theirs.named_parameters())[name].grad), q
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    upstream = random_input(layer(x).shape, seed=3)
+    for training in (True, True, False):
+        for m in (ours, theirs):
+            m.train(training).zero_grad()
+        y, expected = ours(x), theirs(x)
+        (y * upstream).sum().backward(), (expected * upstream).sum().backward()
+        torch.testing.assert_close(y, expected)
+        for (name, p), (_, q) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+            torch.testing.assert_close(p.grad, q.grad, msg=name)
+    with torch.no_grad():
+        new = random_input(layer.weight.shape, seed=5)
+        ours.weight, theirs.weight = new, new
+    torch.testing.assert_close(ours.eval().weight, theirs.eval().weight)
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_signatures_and_refusals_are_torchs(wrap):
+    ours, theirs = getattr(nn, wrap), getattr(parametrizations, wrap)
+    assert [(p.name, p.default) for p in inspect.signature(ours).parameters.values()] == [
+        (p.name, p.default) for p in inspect.signature(theirs).parameters.values()
+    ]
+    for call in (
+        lambda f: f(torch.nn.Linear(3, 4), "missing"),
+        lambda f: f(torch.nn.Linear(3, 4), dim=7),
+        lambda f: f(torch.nn.Linear(3, 4), n_power_iterations=0),
+    ):
+        with pytest.raises(Exception) as expected:
+            call(theirs)
+        with pytest.raises(expected.type):
+            call(ours)
+
+
+def test_a_weight_norm_of_old_names_loads():
+    old, new = torch.nn.Linear(3, 4), nn.weight_norm(torch.nn.Linear(3, 4))
+    state = {"bias": old.bias, "weight_g": torch.ones(4, 1), "weight_v": old.weight}
+    new.load_state_dict(state, strict=True)
+    torch.testing.assert_close(new.weight, old.weight / old.weight.norm(dim=1, keepdim=True))
+
+
+def test_the_spectral_norm_of_a_vector_is_its_length():
+    ours, theirs = (
+        wrap(torch.nn.LayerNorm(5)) for wrap in (nn.spectral_norm, parametrizations.spectral_norm)
+    )
+    torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_half_precision(wrap):
+    layer, x = build("conv2d")
+    getattr(nn, wrap)(layer.bfloat16())
+    y = layer(x.bfloat16())
+    assert y.dtype == torch.bfloat16
+    y.float().sum().backward()
+
+
+@pytest.mark.parametrize("kind", ["transposed"])
+def test_data_dependent_start_of_a_transposed_convolution_needs_lengths_of_outputs(kind):
+    layer, x = build(kind)
+    with pytest.raises(ValueError, match="dim=1.*but got dim=0"):
+        initialize_from_data(nn.weight_norm(copy.deepcopy(layer)), x)
+    y = initialize_from_data(nn.weight_norm(layer, dim=1), x)
+    torch.testing.assert_close(y.std((0, 2, 3), correction=0), torch.ones(4).double())
+    with pytest.raises(ValueError, match="after weight_norm"):
+        initialize_from_data(nn.spectral_norm(torch.nn.Linear(3, 4)), torch.randn(5, 3))
 
 
 @pytest.mark.parametrize("kind", ["linear", "conv1d", "conv2d", "conv3d"])
@@ -94,30 +165,13 @@ def test_scaled_weight_standardization_keeps_the_variance():
 @layers
 def test_spectral_norm_divides_by_the_largest_singular_value(kind):
     layer, x = build(kind)
-    raw = layer.weight.detach().flatten(1)
+    out = 1 if kind == "transposed" else 0
+    raw = layer.weight.detach().movedim(out, 0).flatten(1)
     nn.spectral_norm(layer, n_power_iterations=50)
     layer(x)
-    torch.testing.assert_close(layer.weight.detach().flatten(1), raw / torch.linalg.matrix_norm(raw, 2))
-    assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("kind", ["linear", "conv2d"])
-def test_spectral_norm_equals_torchs_from_the_same_vectors(kind):
-    layer, x = build(kind)
-    theirs = parametrizations.spectral_norm(copy.deepcopy(layer), n_power_iterations=2)
-    ours = nn.spectral_norm(copy.deepcopy(layer), n_power_iterations=2)
-    ours.load_state_dict(theirs.state_dict(), strict=True)
-    upstream = random_input(layer(x).shape, seed=3)
-    for training in (True, True, False):
-        ours.train(training), theirs.train(training)
-        ours.zero_grad(), theirs.zero_grad()
-        y, expected = ours(x), theirs(x)
-        torch.testing.assert_close(y, expected)
-        (y * upstream).sum().backward(), (expected * upstream).sum().backward()
-        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(p.grad, q.grad)
-    for p, q in zip(ours.buffers(), theirs.buffers(), strict=True):
-        torch.testing.assert_close(p, q)
+    divided = layer.weight.detach().movedim(out, 0).flatten(1)
+    torch.testing.assert_close(divided, raw / torch.linalg.matrix_norm(raw, 2))
+    assert torch.linalg.matrix_norm(divided, 2).item() == pytest.approx(1)
 
 
 def test_spectral_norm_may_run_twice_before_backward():
