@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_floating, check_running, shape_of
+from normcore.functional._layout import laid_out
 from normcore.functional.mixed import affine, centre_instances
 from normcore.functional.standardization import (
     per_channel,
@@ -59,6 +60,7 @@ def batch_norm(
     averages = {"running_mean": running_mean, "running_var": running_var}
     check_channels("batch_norm", input, **averages, weight=weight, bias=bias)
     check_running("batch_norm", training, **averages)
+    input = laid_out(input)
     if eps < 0 or (training and eps == 0):
         bound = "positive in training" if training else "non-negative"
         raise ValueError(f"batch_norm: eps must be {bound}, but got {eps}")

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from normcore.functional._checks import check_channels, check_eps, check_floating, check_running, shape_of
+from normcore.functional._layout import laid_out
 from normcore.functional.standardization import (
     autocast_dtype,
     per_channel,
@@ -55,6 +56,7 @@ def group_norm(
             f"group_norm: expected more than 1 value per group, got input {shape_of(input)} "
             f"and num_groups={num_groups}: the variance of one value is 0"
         )
+    input = laid_out(input)
     grouped = input.unflatten(1, (num_groups, channels // num_groups))
     gamma, beta = (None if p is None else grouped_vector(p, num_groups, grouped) for p in (weight, bias))
     dim = tuple(range(2, grouped.dim()))
@@ -105,6 +107,7 @@ def instance_norm(
     check_channels("instance_norm", input, **averages, weight=weight, bias=bias)
     check_running("instance_norm", use_input_stats, "use_input_stats=False", **averages)
     check_eps("instance_norm", eps)
+    input = laid_out(input, channels_last=False)
     if not use_input_stats:
         return standardize_by(input, running_mean, running_var, weight, bias, eps)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from normcore.functional._checks import check_eps, check_floating, check_normalized_shape
+from normcore.functional._layout import laid_out
 from normcore.functional.standardization import (
     autocast_dtype,
     scale_and_shift,
@@ -44,6 +45,7 @@ def layer_norm(
     """
     check_floating(input)
     dim = check_normalized_shape("layer_norm", input, normalized_shape, weight, bias)
+    input = laid_out(input, channels_last=False)
     check_eps("layer_norm", eps)
     return standardize_with_statistics(input, dim, weight, bias, eps, autocast_dtype(input))[0]
 
@@ -65,6 +67,7 @@ def rms_norm(
     """
     check_floating(input)
     dim = check_normalized_shape("rms_norm", input, normalized_shape, weight, None)
+    input = laid_out(input)
     if eps is None:
         eps = torch.finfo(accumulation_dtype(input.dtype)).eps
     check_eps("rms_norm", eps)

@@ -6,7 +6,7 @@ from hypothesis import given
 
 from normcore import functional as F
 from normcore import nn
-from tests.layers import layer_cases, pair, random_input
+from tests.layers import layer_cases, pair, random_input, randomize
 
 IMAGES = [
     ("BatchNorm2d", (4,), {}),
@@ -53,23 +53,72 @@ def test_values_too_large_to_square_in_float16(case):
     assert torch.isfinite(ours(x)).all()
 
 
-@images
-@pytest.mark.parametrize("layout", ["channels_last", "transposed", "expanded", "sliced"])
-def test_layouts(case, layout):
-    ours, theirs = pair(case)
-    x = random_input(SHAPE)
-    if layout == "channels_last":
-        x = x.to(memory_format=torch.channels_last)
-    elif layout == "transposed":
-        x = random_input((6, 5, 4, 3)).permute(3, 2, 1, 0)
-    elif layout == "expanded":
-        x = random_input((3, 4, 5, 1)).expand(SHAPE)
-    else:
-        x = random_input((6, 4, 10, 12))[::2, :, ::2, 1::2]
-    y = ours(x)
-    torch.testing.assert_close(y, theirs(x.contiguous()), rtol=0, atol=1e-10)
-    if layout == "channels_last":
-        assert y.is_contiguous(memory_format=torch.channels_last)
+def layouts(shape):
+    """The same shape in every order that a model makes: name → tensor."""
+    n, x = len(shape), random_input(shape)
+    yield "contiguous", x
+    yield "reversed", random_input(shape[::-1]).permute(*reversed(range(n)))
+    yield "last two swapped", x.mT.contiguous().mT
+    yield "expanded", random_input((*shape[:-1], 1)).expand(shape)
+    yield "every other value", random_input((*shape[:-1], 2 * shape[-1]))[..., ::2]
+    yield "some channels", random_input((shape[0], 2 * shape[1], *shape[2:]))[:, : shape[1]]
+    if n > 2:
+        yield "channels second to last", x.transpose(1, 2).contiguous().transpose(1, 2)
+    if n > 3:
+        last = {4: torch.channels_last, 5: torch.channels_last_3d}[n]
+        yield "channels last", x.to(memory_format=last)
+        wide = random_input((shape[0], 2 * shape[1], *shape[2:])).to(memory_format=last)
+        yield "some channels, channels last", wide[:, ::2]
+
+
+LAYOUTS = [
+    ("BatchNorm1d", (4,), (6, 4)),
+    ("BatchNorm1d", (4,), (3, 4, 5)),
+    ("BatchNorm2d", (4,), (3, 4, 5, 6)),
+    ("BatchNorm3d", (4,), (3, 4, 2, 5, 6)),
+    ("InstanceNorm1d", (4,), (3, 4, 5)),
+    ("InstanceNorm2d", (4,), (3, 4, 5, 6)),
+    ("InstanceNorm3d", (4,), (3, 4, 2, 5, 6)),
+    ("GroupNorm", (2, 4), (3, 4)),
+    ("GroupNorm", (2, 4), (3, 4, 5)),
+    ("GroupNorm", (2, 4), (3, 4, 5, 6)),
+    ("LayerNorm", (6,), (3, 5, 6)),
+    ("LayerNorm", (6,), (3, 4, 5, 6)),
+    ("LayerNorm", ((5, 6),), (3, 4, 5, 6)),
+    ("RMSNorm", (6,), (3, 5, 6)),
+    ("RMSNorm", (6,), (3, 4, 5, 6)),
+    ("RMSNorm", ((5, 6),), (3, 4, 5, 6)),
+    ("LocalResponseNorm", (3,), (3, 4, 5, 6)),
+]
+
+
+def test_every_layer_that_torch_has_is_tried_in_every_layout():
+    twins = {name for name in nn.__all__ if hasattr(torch.nn, name)}
+    assert twins == {name for name, _, _ in LAYOUTS} | {"SyncBatchNorm"}  # torch's does not run on a CPU
+
+
+@pytest.mark.parametrize(("name", "arguments", "shape"), LAYOUTS, ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_values_and_layout_are_torchs(name, arguments, shape, training):
+    """The strides too: `view` works after ours where it works after torch's."""
+    options = [{}]
+    if name.startswith("Instance"):
+        options += [{"affine": True}, {"track_running_stats": True}]
+    elif name in ("LayerNorm", "RMSNorm"):
+        options += [{"elementwise_affine": False}]
+    elif name != "LocalResponseNorm":
+        options += [{"affine": False}]
+    for keywords in options:
+        ours, theirs = (getattr(space, name)(*arguments, **keywords) for space in (nn, torch.nn))
+        theirs.double(), randomize(theirs)
+        ours.double().load_state_dict(theirs.state_dict())
+        ours.train(training), theirs.train(training)
+        for layout, x in layouts(shape):
+            for with_graph in (True, False):
+                given = x.detach().requires_grad_(with_graph)
+                y, expected = ours(given), theirs(given)
+                torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10, msg=layout)
+                assert y.stride() == expected.stride(), (layout, keywords, with_graph)
 
 
 @given(layer_cases())

@@ -200,8 +200,8 @@ def test_channels_last_is_kept(name):
     y = layer(x.to(memory_format=torch.channels_last))
     torch.testing.assert_close(y, layer(x))
     if name.partition(",")[0] not in (
+        "InstanceNorm2d",  # torch's is contiguous
         "LocalResponseNorm",
-        "PartialRMSNorm",
     ):
         assert y.is_contiguous(memory_format=torch.channels_last)
 
