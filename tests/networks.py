@@ -57,7 +57,7 @@ class Attention(tnn.Module):
         self.out = tnn.Linear(size, size)
 
     def forward(self, x):
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         q, k = self.q_norm(q), self.k_norm(k)
         weights = torch.softmax(q @ k.transpose(-2, -1) / q.size(-1) ** 0.5, -1)
         return self.out((weights @ v).transpose(1, 2).flatten(2))
