@@ -272,6 +272,17 @@ def test_partial_rms_norm_takes_the_fraction_that_was_meant():
             same(y, x[:, :size] / x[:, : int(k)].square().mean().sqrt())
 
 
+def test_lengths_of_millions_of_values_and_of_zeros():
+    x, g = torch.randn(2, 2**22), torch.tensor(2.0)
+    y = F.scale_norm(x, g)
+    torch.testing.assert_close(y.double(), F.scale_norm(x.double(), g.double()), rtol=4e-7, atol=0)
+    for eps in (1e-5, 0.0):
+        zeros = torch.zeros(3, 4, requires_grad=True)
+        y = F.scale_norm(zeros, g, eps)
+        (gradient,) = torch.autograd.grad(y.sum(), zeros)
+        assert torch.equal(y, torch.zeros(3, 4)) and torch.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("momentum", [0.1, 1.0])
 def test_infinite_inputs_leave_torchs_running_averages(momentum):
     x = torch.randn(6, 3)

@@ -159,3 +159,16 @@ def test_the_setup_cell_where_nothing_is_installed(tmp_path):
     assert 'pip install "normcore-dl[course] @ git' in result.stderr
     result = python(missing + COLAB + SETUP, tmp_path, "-S")
     assert result.stdout.splitlines() == [INSTALL], result.stderr
+
+
+def test_the_floors_are_no_higher_than_what_the_tests_run_with():
+    from importlib.metadata import version
+
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    text = (ROOT / "pyproject.toml").read_text()
+    for requirement in re.findall(r'"((?:torch|numpy|matplotlib|scikit-learn)>=[^"]*)"', text):
+        needed = Requirement(requirement)
+        assert needed.specifier.contains(version(needed.name).partition("+")[0]), requirement
+    assert SpecifierSet(re.search(r'requires-python = "(.*)"', text)[1]).contains("3.10.0")

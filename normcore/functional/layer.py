@@ -14,6 +14,7 @@ from normcore.functional.standardization import (
     standardize_rms_with_statistics,
     standardize_with_statistics,
 )
+from normcore.kernels.moments import mean_square
 from normcore.statistics import accumulation_dtype
 
 
@@ -125,8 +126,10 @@ def scale_norm(input: Tensor, scale: Tensor, eps: float = 1e-5) -> Tensor:
     """
     check_floating(input)
     x = input.to(accumulation_dtype(input.dtype))
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return (x * (scale / length.clamp_min(eps))).to(input.dtype)
+    # not vector_norm, which adds one value after the other
+    square = mean_square(x, -1) * x.shape[-1]
+    length = square.clamp_min(max(eps**2, torch.finfo(x.dtype).tiny)).sqrt()
+    return (x * (scale / length)).to(input.dtype)
 
 
 def qk_norm(query: Tensor, key: Tensor, scale: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:

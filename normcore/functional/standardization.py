@@ -24,7 +24,8 @@ def standardize(
     Args:
         input: x, any shape, floating point.
         dim: the dimensions averaged over.
-        weight, bias: γ and β, broadcast against the input; None leaves the step out.
+        weight, bias: γ and β, broadcast against the input; None leaves the step out. They may be of
+            another floating-point dtype than the input.
         eps: ε, added to the variance under the root.
 
     Returns:
