@@ -23,9 +23,13 @@ def main(arguments: list[str] | None = None) -> int:
     audit.set_defaults(run=_audit)
     bench = commands.add_parser("bench", help="time each method beside torch's own, eager and compiled")
     bench.add_argument("methods", nargs="*", help='such as "layer norm"; all by default')
-    bench.add_argument("--sizes", nargs="+", default=["small", "middle", "large"], help="small middle large")
+    bench.add_argument(
+        "--sizes", nargs="+", default=["small", "middle", "large"], help="small middle large huge"
+    )
     bench.add_argument("--no-compile", action="store_true", help="leave torch.compile out: much faster")
     bench.add_argument("--repeats", type=int, default=15, help="of each measurement (15)")
+    bench.add_argument("--device", default="cpu", help="such as cuda (cpu)")
+    bench.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     bench.set_defaults(run=_bench)
     experiment = commands.add_parser("experiment", help="make the stored results of an experiment again")
     experiment.add_argument("name", choices=["growth"])
@@ -86,13 +90,18 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    import torch
+
     from normcore.bench import METHODS, compare, environment, measure
 
-    print(environment())
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {options.device}: torch sees no GPU here")
+    print(environment(options.device))
+    dtype = getattr(torch, options.dtype)
     rows = []
     for name in options.methods or METHODS:
         for size in options.sizes:
-            rows.append(measure(name, size, not options.no_compile, options.repeats))
+            rows.append(measure(name, size, not options.no_compile, options.repeats, options.device, dtype))
             print(f"measured {name}, {size}", file=sys.stderr)
     lines, over = compare(rows)
     print("\n".join(lines))

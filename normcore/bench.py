@@ -29,8 +29,13 @@ __all__ = ["LIMIT", "METHODS", "Method", "Row", "compare", "measure", "saved_byt
 LIMIT = 6.0
 WARM_UP = 3
 SHAPES = {
-    "table": {"small": (256, 512), "middle": (4096, 512), "large": (8192, 4096)},
-    "image": {"small": (32, 64, 8, 8), "middle": (64, 64, 32, 32), "large": (64, 256, 56, 56)},
+    "table": {"small": (256, 512), "middle": (4096, 512), "large": (8192, 4096), "huge": (32768, 4096)},
+    "image": {
+        "small": (32, 64, 8, 8),
+        "middle": (64, 64, 32, 32),
+        "large": (64, 256, 56, 56),
+        "huge": (128, 256, 64, 64),  # 256 MB in half precision: more than a GPU's cache
+    },
 }
 
 Run = Callable[..., Tensor]
@@ -131,14 +136,22 @@ class Row:
     floor: tuple[float, float]
 
 
-def measure(name: str, size: str, compiled: bool = True, repeats: int = 15) -> Row:
+def measure(
+    name: str,
+    size: str,
+    compiled: bool = True,
+    repeats: int = 15,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Row:
     """Time one method and its peers, interleaved, after warming up.
 
     Args:
         name: of METHODS.
-        size: "small", "middle" or "large".
+        size: "small", "middle", "large" or, for a GPU, "huge".
         compiled: time torch.compile as well; compiling takes seconds a shape.
         repeats: of each contestant; the least time is taken.
+        device, dtype: of input and parameters.
 
     Raises:
         ValueError: a name or size that is not there.
@@ -151,13 +164,14 @@ def measure(name: str, size: str, compiled: bool = True, repeats: int = 15) -> R
     shape = SHAPES[method.kind][size]
     features = shape[1]
     torch.manual_seed(0)
-    x = torch.randn(shape, requires_grad=True)
-    upstream = torch.randn(shape)
-    layers: dict[str, Callable[[Tensor], Tensor]] = {"ours": method.make(features)}
+    where = {"device": device, "dtype": dtype}
+    x = torch.randn(shape, **where, requires_grad=True)
+    upstream = torch.randn(shape, **where)
+    layers: dict[str, Callable[[Tensor], Tensor]] = {"ours": method.make(features).to(**where)}
     if method.peer is not None:
-        layers["torch"] = method.peer(features)
+        layers["torch"] = method.peer(features).to(**where)
     if method.plain is not None:
-        weight, bias = (torch.randn(features, requires_grad=True) for _ in range(2))
+        weight, bias = (torch.randn(features, **where, requires_grad=True) for _ in range(2))
         layers["plain"] = lambda x: method.plain(x, weight, bias)
         if compiled:
             torch.compiler.reset()  # or the shapes before it count towards the limit of recompilations
@@ -170,13 +184,14 @@ def measure(name: str, size: str, compiled: bool = True, repeats: int = 15) -> R
     runs = {}
     for who, layer in layers.items():
         runs[who, 0] = lambda layer=layer: _forward(layer, x)
-        runs[who, 1] = lambda layer=layer: layer(x).backward(upstream)
+        runs[who, 1] = lambda layer=layer: _both(layer, x, upstream)
     copied = torch.empty_like(upstream)
     runs["copy", 0] = lambda: copied.copy_(upstream)
     if method.operator is not None:
         runs["operator", 0] = lambda: method.operator(upstream)
     # calls of microseconds scatter more, and cost nothing to repeat
-    least = _interleaved(runs, repeats * (10 if x.numel() < 2**18 else 1))
+    timed = _on_gpu if x.is_cuda else _on_cpu
+    least = _interleaved(runs, repeats * (10 if x.numel() < 2**18 else 1), timed)
     one = least["copy", 0] / 2  # a copy reads n and writes n
     more = least.get(("operator", 0), 0.0)
     forward, backward = method.moves
@@ -242,11 +257,13 @@ def compare(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     return lines, over
 
 
-def environment() -> str:
+def environment(device: str = "cpu") -> str:
     """Where the figures come from."""
-    processor = platform.processor() or platform.machine()
-    threads = torch.get_num_threads()
-    return f"torch {torch.__version__}, {threads} threads, {processor}, {time.strftime('%Y-%m-%d')}"
+    if torch.device(device).type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"
+    return f"torch {torch.__version__}, {processor}, {time.strftime('%Y-%m-%d')}"
 
 
 @torch.no_grad()
@@ -254,17 +271,42 @@ def _forward(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return layer(x)
 
 
-def _interleaved(runs: dict, repeats: int) -> dict:
+def _both(layer: Callable[[Tensor], Tensor], x: Tensor, upstream: Tensor) -> None:
+    x.grad = None  # to add to the last one would take as long as to make it
+    layer(x).backward(upstream)
+
+
+def _interleaved(runs: dict, repeats: int, timed: Callable[[Callable], Callable[[], float]]) -> dict:
     times: dict = {key: [] for key in runs}
     for _ in range(WARM_UP):
         for run in runs.values():
             run()
     for _ in range(repeats):
         for key, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[key].append(time.perf_counter() - start)
-    return {key: min(values) for key, values in times.items()}
+            times[key].append(timed(run))
+    return {key: min(seconds() for seconds in values) for key, values in times.items()}
+
+
+def _on_cpu(run: Callable) -> Callable[[], float]:
+    """Run it, and say later how many seconds it took."""
+    start = time.perf_counter()
+    run()
+    end = time.perf_counter()
+    return lambda: end - start
+
+
+def _on_gpu(run: Callable) -> Callable[[], float]:
+    """The same by the GPU's own clock: it works through what it is given while Python goes on."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    run()
+    end.record()
+
+    def seconds() -> float:
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+
+    return seconds
 
 
 def _ratios(times: tuple[float, float], peers: tuple[float, float]) -> str:

@@ -11,7 +11,9 @@ from normcore.__main__ import main
 def tiny(monkeypatch):
     shapes = {"table": (6, 16), "image": (16, 16, 3, 3)}
     monkeypatch.setattr(
-        bench, "SHAPES", {kind: dict.fromkeys(("small", "middle", "large"), s) for kind, s in shapes.items()}
+        bench,
+        "SHAPES",
+        {kind: dict.fromkeys(("small", "middle", "large", "huge"), s) for kind, s in shapes.items()},
     )
 
 
@@ -77,7 +79,7 @@ def test_the_least_time_counts_so_that_a_busy_machine_changes_nothing(monkeypatc
 
     monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(bench, "WARM_UP", 0)
-    assert bench._interleaved({"a": run, "b": run}, 3) == {"a": 7, "b": 1}
+    assert bench._interleaved({"a": run, "b": run}, 3, bench._on_cpu) == {"a": 7, "b": 1}
 
 
 def test_the_command(capsys):
@@ -91,3 +93,28 @@ def test_the_command(capsys):
     )
     assert main(["bench", "layer norm", "--sizes", "tiny"]) == 2
     assert "size must be one of small, middle, large" in capsys.readouterr().err
+
+
+def test_a_gradient_is_not_added_to_the_last_ones():
+    x = torch.ones(3, requires_grad=True)
+    for _ in range(2):
+        bench._both(lambda x: 2 * x, x, torch.ones(3))
+    assert torch.equal(x.grad, torch.full((3,), 2.0))
+
+
+def test_half_precision():
+    row = bench.measure("layer norm", "small", compiled=False, repeats=2, dtype=torch.bfloat16)
+    assert row.saved["torch"] >= 1 and all(t > 0 for times in row.times.values() for t in times)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(capsys):
+    assert main(["bench", "layer norm", "--device", "cuda"]) == 2
+    assert "--device cuda: torch sees no GPU here" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", [n for n, m in bench.METHODS.items() if m.plain])
+def test_on_a_gpu(name):
+    row = bench.measure(name, "small", compiled=False, repeats=2, device="cuda")
+    assert all(0 < forward < both for forward, both in row.times.values())

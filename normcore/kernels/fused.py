@@ -5,7 +5,7 @@ dimensions averaged over and by where γ and β have entries. A kernel is used o
 formula's result there. NORMCORE_TRITON=0 in the environment does without.
 
 The kernels are tested interpreted and as compiled for a Hopper GPU. Their times on one are not measured yet:
-`python -m normcore.experiments.fused` measures them.
+`normcore bench --device cuda --sizes huge` measures them.
 """
 
 import functools
