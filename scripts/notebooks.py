@@ -37,11 +37,17 @@ except ModuleNotFoundError as missing:
             + ("The normcore that is installed is another project of that name. " * stranger)
             + "Run\\n\\n"
             + ("    pip uninstall normcore\\n" * stranger)
+            + "    pip install torch --index-url https://download.pytorch.org/whl/cpu\\n"
             + f'    pip install "{{package}}"\\n\\n'
-            "in the environment of this kernel, restart the kernel, and run this cell again."
+            "in the environment of this kernel, restart the kernel, and run this cell again. (Leave the line with "
+            "the index out to use a GPU: without it pip fetches gigabytes of CUDA on Linux.)"
         ) from None
     for step in steps:
-        subprocess.run([sys.executable, "-m", "pip", *step], check=True)"""
+        if subprocess.run([sys.executable, "-m", "pip", *step]).returncode:
+            raise RuntimeError(
+                f"Could not install {{package}}. Is there a network, and is the address right? What pip says is "
+                "above; run this cell again to try once more."
+            ) from None"""
 
 
 def main() -> int:
@@ -61,22 +67,37 @@ def main() -> int:
 def derived() -> list[tuple[Path, str]]:
     """Each derived file and what it must contain."""
     setup = SETUP.format(url=repository_url())
-    sources = [(path, _with_setup(path, setup)) for path in sorted(ROOT.glob("solutions/ps*/ps*.ipynb"))]
+    sources = [(path, _problem_set(path, setup)) for path in sorted(ROOT.glob("solutions/ps*/ps*.ipynb"))]
     pages = [path for path in sorted(ROOT.glob("book/**/*.md")) if "jupytext:" in path.read_text("utf-8")]
     return sources + [(page.with_suffix(".ipynb"), colab_notebook(page, setup)) for page in pages]
 
 
 def repository_url() -> str:
     """The public repository's address."""
-    return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["repository"]["url"]
+    return _config()["repository"]["url"]
 
 
-def _with_setup(path: Path, setup: str) -> str:
+def _config() -> dict:
+    return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+
+
+def _problem_set(path: Path, setup: str) -> str:
+    """With its setup cell, and a link to its chapter."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell["id"] == "setup":
             cell["source"] = setup
+        if cell["id"] == "title":
+            chapter = r"Chapter: \[?\*(.+?)\*(\]\(.+?\))?\."
+            cell["source"] = re.sub(chapter, lambda m: f"Chapter: {_chapter(m[1])}.", cell["source"])
     return _text(notebook)
+
+
+def _chapter(title: str) -> str:
+    """A link to the page of that title, as a notebook: there it is shown with its formulas."""
+    page = next(p for p in ROOT.glob("book/*.md") if f"\n# {title}\n" in p.read_text("utf-8"))
+    branch = _config()["repository"]["branch"]
+    return f"[*{title}*]({repository_url()}/blob/{branch}/book/{page.stem}.ipynb)"
 
 
 def colab_notebook(page: Path, setup: str) -> str:

@@ -2,6 +2,10 @@
 
 import ast
 import copy
+import re
+import subprocess
+import sys
+import types
 
 import jupytext
 import nbformat
@@ -150,8 +154,30 @@ def test_without_the_package_the_notebook_says_how_to_install_it():
     setup = next(c for c in notebook.cells if c.id == "setup")
     # an import of None raises ModuleNotFoundError, as an import of what is not installed does
     notebook.cells = [blocked, setup]
-    with pytest.raises(CellExecutionError, match=r'pip install "normcore-dl\[course\] @ git\+https://'):
+    with pytest.raises(CellExecutionError) as raised:
         execute(notebook)
+    said = str(raised.value)
+    assert 'pip install "normcore-dl[course] @ git+https://' in said
+    assert "pip install torch --index-url https://download.pytorch.org/whl/cpu" in said
+
+
+def test_an_installation_on_colab_that_fails_says_so_in_one_sentence(monkeypatch):
+    setup = next(c for c in nbformat.read(RELEASES[0], as_version=4).cells if c.id == "setup")
+    monkeypatch.setitem(sys.modules, "normcore", None)
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("colab"))
+    monkeypatch.setattr(subprocess, "run", lambda command: types.SimpleNamespace(returncode=1))
+    with pytest.raises(RuntimeError, match=r"Could not install normcore-dl\[course\] @ git") as raised:
+        exec(setup.source, {})
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("path", RELEASES, ids=ids(RELEASES))
+def test_a_problem_set_links_to_its_chapter(path):
+    title = nbformat.read(path, as_version=4).cells[0].source
+    name, page = re.search(r"Chapter: \[\*(.+)\*\]\(https://.+/book/(.+)\.ipynb\)", title).groups()
+    text = (ROOT / "book" / f"{page}.md").read_text("utf-8")
+    assert f"\n# {name}\n" in text and f"{{problem-set}} {path.stem}" in text
+    assert (ROOT / "book" / f"{page}.ipynb").is_file()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))

@@ -5,7 +5,7 @@ A task's plain solution has these lines; a mistake is an edit of one of them:
     mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
     x_hat = (x - mean) / (var + eps).sqrt()
     y = gamma * x_hat + beta
-    new_mean = (1 - momentum) * running_mean + momentum * mean.squeeze(0)
+    new_mean = (1 - momentum) * running_mean + momentum * x.mean(0)
     new_var = (1 - momentum) * running_var + momentum * x.var(0)
 """
 
@@ -170,7 +170,7 @@ AVERAGES = (
     ),
     Slip(
         "averages do not move",
-        "(1 - momentum) * running_mean + momentum * mean.squeeze(0) → running_mean; "
+        "(1 - momentum) * running_mean + momentum * x.mean(0) → running_mean; "
         "(1 - momentum) * running_var + momentum * x.var(0) → running_var",
         "The running averages do not move. Each step moves them towards the batch's statistics.",
     ),
@@ -181,19 +181,19 @@ AVERAGES = (
     ),
     Slip(
         "running mean does not move",
-        "(1 - momentum) * running_mean + momentum * mean.squeeze(0) → running_mean",
+        "(1 - momentum) * running_mean + momentum * x.mean(0) → running_mean",
         "The running mean does not move. Each step moves it towards the batch's mean.",
     ),
     Slip(
         "batch statistics in place of the averages",
-        "(1 - momentum) * running_mean + momentum * mean.squeeze(0) → mean.squeeze(0); "
+        "(1 - momentum) * running_mean + momentum * x.mean(0) → x.mean(0); "
         "(1 - momentum) * running_var + momentum * x.var(0) → x.var(0)",
         "These are the batch's own statistics. A running average keeps part of its old value: "
         "(1 − momentum)·old + momentum·batch.",
     ),
     Slip(
         "biased batch statistics in place of the averages",
-        "(1 - momentum) * running_mean + momentum * mean.squeeze(0) → mean.squeeze(0); "
+        "(1 - momentum) * running_mean + momentum * x.mean(0) → x.mean(0); "
         "(1 - momentum) * running_var + momentum * x.var(0) → x.var(0, correction=0)",
         "These are the batch's own statistics. A running average keeps part of its old value: "
         "(1 − momentum)·old + momentum·batch.",

@@ -559,10 +559,11 @@ LARGEST_LEARNING_RATE = Check(
 def _draw_weights(rng: np.random.Generator, number: int) -> Inputs:
     columns = int(rng.integers(2, 6))
     return {
-        "weight": rng.normal(size=columns),
+        # of one size: who finds the weights by trying the function subtracts numbers of the bias's size
+        "weight": rng.uniform(0.5, 2, columns) * rng.choice([-1, 1], columns),
         "bias": np.asarray(rng.normal()),
-        "mean": rng.normal(size=columns) * 3,
-        "std": rng.uniform(0.2, 4, columns),
+        "mean": rng.normal(size=columns),
+        "std": rng.uniform(0.4, 2, columns),
     }
 
 

@@ -124,7 +124,7 @@ def _train(x, gamma, beta, running_mean, running_var, momentum, eps):
     mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
     x_hat = (x - mean) / (var + eps).sqrt()
     y = gamma * x_hat + beta
-    new_mean = (1 - momentum) * running_mean + momentum * mean.squeeze(0)
+    new_mean = (1 - momentum) * running_mean + momentum * x.mean(0)
     new_var = (1 - momentum) * running_var + momentum * x.var(0)
     return y, new_mean, new_var
 

@@ -49,7 +49,7 @@ class _BatchNorm(torch.nn.Module):
             mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
             with torch.no_grad():
                 running_mean, running_var = self.running_mean, self.running_var
-                new_mean = (1 - momentum) * running_mean + momentum * mean.squeeze(0)
+                new_mean = (1 - momentum) * running_mean + momentum * x.mean(0)
                 new_var = (1 - momentum) * running_var + momentum * x.var(0)
                 self.running_mean.data, self.running_var.data = new_mean, new_var
         else:

@@ -10,7 +10,7 @@ from normcore.checks.audit import solution_sources
 from normcore.checks.catalogue import find_problem_set
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
 from normcore.grading.mentions import mentions
-from tests.checks import test_honest_styles as styles
+from tests.checks.styles import ANSWERS
 from tests.commands import ROOT
 from tests.grading.corpus import BUILT_IN, FORBIDDEN
 
@@ -62,8 +62,7 @@ def test_answers_name_nothing(name):
     sources = solution_sources(ROOT / f"solutions/{name}/{name}.ipynb")
     for task, check in checks.items():
         assert mentions(sources[task], check.forbidden) == [], task
-        if hasattr(styles, task):
-            assert mentions(inspect.getsource(getattr(styles, task)), check.forbidden) == [], task
+        assert mentions(inspect.getsource(getattr(ANSWERS[name], task)), check.forbidden) == [], task
 
 
 def test_the_release_names_nothing():

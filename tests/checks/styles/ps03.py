@@ -1,0 +1,53 @@
+import numpy as np
+import torch
+
+
+def batch_norm_forward(x, gamma, beta, eps):
+    """In numpy, in float32, feature by feature."""
+    x32, g, b = x.numpy().astype(np.float32), gamma.numpy(), beta.numpy()
+    x_hat, s = np.empty_like(x32), np.empty(x32.shape[1], np.float32)
+    for c in range(x32.shape[1]):
+        column = x32[:, c]
+        s[c] = 1 / np.sqrt(column.var() + eps)
+        x_hat[:, c] = (column - column.mean()) * s[c]
+    return g * x_hat + b, x_hat, s
+
+
+def affine_backward(dy, x_hat, gamma):
+    return (
+        torch.einsum("mc,c->mc", dy, gamma),
+        torch.einsum("mc,mc->c", dy, x_hat),
+        torch.ones(len(dy)).to(dy) @ dy,
+    )
+
+
+def variance_backward(dx_hat, c, s):
+    total = 0
+    for row, centred in zip(dx_hat, c, strict=True):
+        total = total + row * centred
+    return -(s**3) / 2 * total
+
+
+def input_backward(dx_hat, c, s, dvar):
+    m = c.shape[0]
+    dx = dx_hat.mul(s)
+    dx += c * dvar * (2 / m)
+    dx -= dx.sum(0, keepdim=True) / m
+    return dx
+
+
+def batch_norm_backward(dy, x, gamma, eps):
+    """Node by node, as in the chapter, with np.linalg-free numpy."""
+    dy, x, gamma = dy.numpy(), x.numpy(), gamma.numpy()
+    m = len(x)
+    c = x - x.mean(0)
+    s = (np.mean(c * c, 0) + eps) ** -0.5
+    dx_hat = gamma * dy
+    dvar = -0.5 * s**3 * (dx_hat * c).sum(0)
+    dc = s * dx_hat + 2 / m * c * dvar
+    return dc - dc.mean(0), (dy * c * s).sum(0), dy.sum(0)
+
+
+def eval_backward(dy, x, gamma, running_mean, running_var, eps):
+    std = (running_var + eps) ** 0.5
+    return dy * gamma / std, torch.sum(dy * (x - running_mean) / std, dim=0), torch.sum(dy, dim=0)
