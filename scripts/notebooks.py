@@ -39,14 +39,14 @@ except ModuleNotFoundError as missing:
             + ("    pip uninstall normcore\\n" * stranger)
             + "    pip install torch --index-url https://download.pytorch.org/whl/cpu\\n"
             + f'    pip install "{{package}}"\\n\\n'
-            "in the environment of this kernel, restart the kernel, and run this cell again. (Leave the line with "
-            "the index out to use a GPU: without it pip fetches gigabytes of CUDA on Linux.)"
+            "in the environment of this kernel, restart the kernel, and run this cell again. (Leave "
+            "the line with the index out to use a GPU: without it pip fetches gigabytes of CUDA on Linux.)"
         ) from None
     for step in steps:
         if subprocess.run([sys.executable, "-m", "pip", *step]).returncode:
             raise RuntimeError(
-                f"Could not install {{package}}. Is there a network, and is the address right? What pip says is "
-                "above; run this cell again to try once more."
+                f"Could not install {{package}}. Is there a network, and is the address right? What pip "
+                "says is above; run this cell again to try once more."
             ) from None"""
 
 
