@@ -1,4 +1,9 @@
-"""Layers; with the names, arguments, buffers and state dicts of torch.nn where it has them."""
+"""Layers. Those that torch.nn has are its own, with another forward: `from normcore import nn` is a drop-in.
+
+What looks for torch's layers finds them (isinstance), torch.fx takes each layer whole, and names, arguments,
+buffers and state dicts are torch's. In one thing they are more patient: input and parameters may differ in
+dtype. The result has the input's, computed in float32 at least; torch refuses most such pairs.
+"""
 
 from normcore.nn.batch import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from normcore.nn.batch_variants import GhostBatchNorm, MeanOnlyBatchNorm, VirtualBatchNorm

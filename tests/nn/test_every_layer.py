@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,62 @@ def test_every_layer_takes_half_precision_from_the_start(name):
         layer = make(name, dtype=dtype)
         own = [t for k, t in layer.state_dict().items() if t.is_floating_point() and "sublayer" not in k]
         assert all(t.dtype == dtype for t in own)
+
+
+# what says (N, C, *) and means that * may be nothing
+FLAT = [name for name, (_, shapes) in EVERY.items() if shapes[0] == IMAGE and "2d" not in name]
+
+
+@pytest.mark.parametrize("name", FLAT)
+@pytest.mark.parametrize("training", [True, False])
+def test_one_position_may_be_left_out(name, training):
+    """(N, C) gives what (N, C, 1, 1) gives, and no example sees another's values by it."""
+    layer = make(name).double().train(training)
+    randomize(layer)
+    for buffer_name, buffer in layer.named_buffers():
+        if "running" in buffer_name:
+            buffer.abs_().add_(0.5)
+    # whitening needs more examples than channels; AdaIN takes two inputs, a class is no image
+    x = random_input((9, 4))
+    rest = [random_input((9, 4), seed=1)] if name == "AdaptiveInstanceNorm" else []
+    rest = [torch.arange(9) % 3] if name == "ConditionalBatchNorm" else rest
+    deep = [t[..., None, None] if t.is_floating_point() else t for t in (x, *rest)]
+    other = copy.deepcopy(layer)
+    try:
+        expected = other(*deep)
+    except ValueError as error:
+        with pytest.raises(type(error)):
+            layer(x, *rest)
+        return
+    if name == "LocalResponseNorm":  # torch's refuses two dimensions too
+        with pytest.raises(ValueError, match=r"\(N, C, \*\)"):
+            layer(x)
+        return
+    torch.testing.assert_close(layer(x, *rest), expected.flatten(1))
+    for a, b in zip(layer.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+TWINS = [name for name in EVERY if hasattr(torch.nn, name)]
+
+
+@pytest.mark.parametrize("name", [n for n in TWINS if list(make(n).parameters())])
+def test_a_dtype_other_than_the_parameters_is_taken_and_kept(name):
+    """Decided so: the result has the input's dtype, and is what parameters of that dtype would give."""
+    (x,) = inputs_of(name)
+    for of_layer, of_input in ((torch.float32, torch.float64), (torch.bfloat16, torch.float32)):
+        layer = make(name, dtype=of_layer)
+        randomize(layer)
+        y = layer(x.to(of_input))
+        assert y.dtype == of_input
+        torch.testing.assert_close(y, copy.deepcopy(layer).to(of_input)(x.to(of_input)))
+
+
+def test_sizes_may_be_any_integers():
+    three = np.int64(3)
+    assert nn.LayerNorm(three).weight.shape == nn.RMSNorm(three).weight.shape == (3,)
+    assert nn.PartialRMSNorm(three, 0.5).weight.shape == (3,)
+    assert nn.QKNorm(10).scale.item() == 10 and nn.DynamicTanh(3, 1).alpha.item() == 1
 
 
 @pytest.mark.parametrize("name", EVERY)

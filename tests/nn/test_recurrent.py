@@ -118,6 +118,48 @@ def test_the_gates_of_a_layer_norm_gru_are_as_in_equations_26_to_28():
     torch.testing.assert_close(layer.norm_hh(a), layer.norm_hh(scaled), rtol=1e-4, atol=1e-4)
 
 
+def test_a_layer_norm_gru_is_equations_26_to_28():
+    """Ba et al.'s z lets the candidate through where the code's lets the state: γ and b of that half negated."""
+    layer = made("LayerNormGRU")
+    x, (before, (h,)) = random_input((N, T, D)), states(layer)
+
+    def ln(a, weight, bias=0.0):
+        mean, var = a.mean(1, keepdim=True), a.var(1, keepdim=True, correction=0)
+        return weight * (a - mean) / (var + 1e-5).sqrt() + bias
+
+    sign = torch.cat([torch.ones(H), -torch.ones(H)])  # r as it is, z negated
+    gates, candidate = slice(0, 2 * H), slice(2 * H, 3 * H)
+    outputs = []
+    for t in range(T):
+        x_t = x[:, t]
+        from_h = ln(h @ layer.weight_hh[gates].T, sign * layer.norm_hh.gates.weight)
+        from_x = ln(x_t @ layer.weight_ih[gates].T, sign * layer.norm_ih.gates.weight)
+        r, z = (from_h + from_x + sign * layer.bias[gates]).chunk(2, 1)
+        norm = layer.norm_hh.candidate
+        u = ln(h @ layer.weight_hh[candidate].T, norm.weight, norm.bias)
+        w = ln(x_t @ layer.weight_ih[candidate].T, layer.norm_ih.candidate.weight, layer.bias[candidate])
+        new = (w + r.sigmoid() * u).tanh()
+        h = (1 - z.sigmoid()) * h + z.sigmoid() * new
+        outputs.append(h)
+    torch.testing.assert_close(layer(x, before)[0], torch.stack(outputs, 1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@every_kind
+def test_nothing_waits_for_a_gpu(name, options):
+    layer, x = made(name, **options).cuda(), random_input((N, T, D)).cuda()
+    lengths = torch.tensor(LENGTHS).cuda()
+    layer(x, lengths=lengths)  # what libraries do once
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for training in (True, False):
+            layer.train(training)(x, lengths=lengths)
+            layer(x)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @every_kind
 def test_in_two_parts_with_the_state_carried_over(name, options):
     layer = made(name, **options)
