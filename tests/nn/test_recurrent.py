@@ -149,7 +149,9 @@ def test_a_layer_norm_gru_is_equations_26_to_28():
 def test_nothing_waits_for_a_gpu(name, options):
     layer, x = made(name, **options).cuda(), random_input((N, T, D)).cuda()
     lengths = torch.tensor(LENGTHS).cuda()
-    layer(x, lengths=lengths)  # what libraries do once
+    for training in (True, False):  # what libraries do once
+        layer.train(training)(x, lengths=lengths)
+        layer(x)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
