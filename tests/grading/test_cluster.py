@@ -2,8 +2,13 @@
 
 import os
 import shutil
+import socket
+import urllib.error
+import urllib.request
+import warnings
 
 import nbformat
+import psutil
 import pytest
 from nbgrader.api import Gradebook
 
@@ -103,3 +108,39 @@ def test_a_submission_on_which_workers_die_is_our_failure():
     (graded,) = cluster.run(dies, [("s1",)], 1, None)
     assert graded.student == "s1" and graded.failed
     assert "the worker failed: KilledWorker" in graded.tasks[""].message
+
+
+def pages():
+    """Addresses at which this process's cluster listens, and what a browser gets there."""
+    found = {}
+    own = {psutil.Process(), *psutil.Process().children(recursive=True)}
+    for process in own:
+        for connection in process.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN:
+                for path in ("info/main/workers.html", "json/counts.json", "metrics", "status", "health"):
+                    url = f"http://127.0.0.1:{connection.laddr.port}/{path}"
+                    try:
+                        found[url] = urllib.request.urlopen(url, timeout=5).status
+                    except (urllib.error.HTTPError, OSError) as error:
+                        found[url] = getattr(error, "code", None)
+    return found
+
+
+def test_nobody_can_look_at_its_pages_and_the_usual_port_may_be_taken():
+    taken = socket.create_server(("", 8787)) if not _in_use(8787) else None
+    found = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            for graded in cluster.run(answer, ((f"s{n}", n) for n in range(4)), 1, None):
+                assert graded.student
+                found = found or [pages()]
+    finally:
+        if taken:
+            taken.close()
+    assert len(found[0]) >= 10 and set(found[0].values()) <= {404, None}, found
+
+
+def _in_use(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,5 +1,6 @@
 """What instructor and learner open in a browser: no other host, formulas drawn, nothing of a learner's that runs."""
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from nbconvert.exporters import HTMLExporter
 from traitlets.config import Config
 
+from normcore.checks.catalogue import find_problem_set, names
 from normcore.grading.feedback import FeedbackExporter, mathml
-from normcore.grading.page import harmless
+from normcore.grading.grade import RIGHT, WRONG, Graded, TaskVerdict
+from normcore.grading.page import autograded, harmless, listed, plain
 from tests.commands import ROOT
 
 TEMPLATES = str(Path(nbgrader.__file__).parent / "server_extensions/formgrader/templates")
@@ -37,13 +40,12 @@ class Active(HTMLParser):
                 self.found.append((tag, name, value))
 
 
-def body(html):
+def body(page):
     """Only cells: the page's own head has styles and scripts."""
-    return html[html.index("<body") :]
+    return page[page.index("<body") :]
 
 
 def export(exporter, template, source):
-    config = Config({"HTMLExporter": {"template_name": template, "extra_template_basedirs": [TEMPLATES]}})
     cell = nbformat.v4.new_markdown_cell(source)
     cell.metadata.nbgrader = {
         "grade": True,
@@ -55,7 +57,14 @@ def export(exporter, template, source):
         "comment": "",
         "schema_version": 3,
     }
-    notebook = nbformat.v4.new_notebook(cells=[cell])
+    return show(exporter, template, nbformat.v4.new_notebook(cells=[cell]))
+
+
+def show(exporter, template, notebook):
+    for cell in notebook.cells:
+        if "nbgrader" in cell.metadata:
+            cell.metadata.nbgrader = {"score": 0, "comment": "", "points": 1} | cell.metadata.nbgrader
+    config = Config({"HTMLExporter": {"template_name": template, "extra_template_basedirs": [TEMPLATES]}})
     css = str(Path(TEMPLATES).parent / "static/node_modules/bootstrap/dist/css")
     config.HTMLExporter.extra_template_paths = [css]
     grading = {"notebook": "ps02", "assignment": "ps02", "student": "s", "score": 0, "max_score": 2}
@@ -104,6 +113,45 @@ def test_an_answer_in_words_runs_nothing_in_the_graders_browser(source):
     assert Active(body(export(FeedbackExporter, "feedback", harmless(source)))).found == []
 
 
+@pytest.mark.parametrize(
+    "source", [*HOSTILE, "```\n</code><script>alert(1)</script>", "````` <b> `````", "$$x$$ ~~~"]
+)
+def test_what_is_said_about_a_submission_runs_nothing(source):
+    """Why it was refused and what was odd about it quote what the learner wrote."""
+    said = listed([f"It names {source}.", source])
+    assert (
+        Active(body(export(HTMLExporter, "formgrade", said))).found
+        == Active(body(export(HTMLExporter, "formgrade", "words"))).found
+    )
+    page = body(export(FeedbackExporter, "feedback", said))
+    assert Active(page).found == [] and "<math" not in page
+    text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", "", page)))
+    assert "It names " + re.sub(r"\s+", " ", plain(source)) in text
+
+
+SHOWN = {
+    "refused": {"refused": "<script>alert(1)</script>"},
+    "notes": {"notes": ("<img src=x onerror=alert(1)>", "[x](javascript:alert(1))")},
+    "sources": {"sources": {"bias": "<svg/onload=alert(1)>", "normalize": "</pre><script>alert(1)</script>"}},
+    "messages": {"message": "</pre><script>alert(1)</script>\x1b]8;;javascript:alert(1)\x07x\x1b]8;;\x07"},
+}
+
+
+@pytest.mark.parametrize("outcome", [RIGHT, WRONG])
+@pytest.mark.parametrize("where", SHOWN)
+def test_nothing_of_a_submission_reaches_a_page_but_as_text(where, outcome):
+    given = {"refused": "", "notes": (), "sources": {}, "message": "x"} | SHOWN[where]
+    tasks = {task: TaskVerdict(outcome, given["message"]) for task in find_problem_set("ps02").checks}
+    graded = Graded("s", tasks, given["sources"], given["refused"], given["notes"])
+    release = nbformat.read(ROOT / "exercises/ps02/ps02.ipynb", as_version=4)
+    quiet = Graded("s", {task: TaskVerdict(outcome, "x") for task in tasks}, {}, "", ())
+    for exporter, template in ((HTMLExporter, "formgrade"), (FeedbackExporter, "feedback")):
+        found, usual = (
+            Active(body(show(exporter, template, autograded(g, release)))).found for g in (graded, quiet)
+        )
+        assert found == usual
+
+
 def test_without_it_they_would():
     """The test sees what it looks for: nbgrader shows a learner's Markdown as it is."""
     active = [s for s in HOSTILE if Active(body(export(HTMLExporter, "feedback", s))).found]
@@ -119,16 +167,16 @@ def test_ordinary_words_stay_as_they_are():
         assert harmless(text) == text
 
 
-@pytest.mark.parametrize("name", ["ps01", "ps02", "ps03", "ps04", "ps05"])
+@pytest.mark.parametrize("name", names())
 def test_feedback_asks_no_other_host_and_draws_every_formula(name):
     release = nbformat.read(ROOT / f"exercises/{name}/{name}.ipynb", as_version=4)
     formulas = 0
     for cell in release.cells:
         if cell.cell_type != "markdown":
             continue
-        html = export(FeedbackExporter, "feedback", cell.source)
-        assert not re.search(r"""(src|href)=["']?(https?:)?//""", html) and "<script" not in html
-        drawn = body(html)
+        page = export(FeedbackExporter, "feedback", cell.source)
+        assert not re.search(r"""(src|href)=["']?(https?:)?//""", page) and "<script" not in page
+        drawn = body(page)
         assert "$" not in re.sub(r"<code>.*?</code>", "", drawn), drawn
         written = len(re.findall(r"(?<!\$)\$\$?(?!\$)", cell.source)) // 2
         assert drawn.count("<math") == written, cell.source

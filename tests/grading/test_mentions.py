@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from normcore.checks.audit import solution_sources
-from normcore.checks.catalogue import find_problem_set
+from normcore.checks.catalogue import find_problem_set, names
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
 from normcore.grading.mentions import mentions
 from tests.checks.styles import ANSWERS
@@ -56,7 +56,7 @@ def test_what_is_no_python_names_nothing(source):
     assert mentions(source, NORMALIZATIONS) == []
 
 
-@pytest.mark.parametrize("name", ["ps01", "ps02", "ps03", "ps04", "ps05"])
+@pytest.mark.parametrize("name", names())
 def test_answers_name_nothing(name):
     checks = find_problem_set(name).checks
     sources = solution_sources(ROOT / f"solutions/{name}/{name}.ipynb")
