@@ -299,7 +299,12 @@ def test_trusted_submissions_need_no_sandbox(course, monkeypatch):
     assert summary.graded == 1 and marks(course[0], "honest") == POINTS
 
 
-def test_stock_nbgrader_still_grades_the_same_folder(course):
+def test_stock_nbgrader_grades_the_same_folder_and_what_it_leaves_is_graded_anew(course):
     course, _ = course
-    run("nbgrader", "autograde", "ps02", "--student=honest", "--force", cwd=course.root)
+    told = {"NORMCORE_TRUST_SUBMISSIONS": "1"}
+    run("nbgrader", "autograde", "ps02", "--student=honest", "--force", cwd=course.root, **told)
     assert marks(course, "honest") == POINTS
+    path = course.autograded("honest", "ps02")
+    assert path.stat().st_mode & 0o222 == 0 and "hidden_check" in path.read_text("utf-8")
+    assert grade_all(course, "ps02", students=["honest"], limits=LIMITS).graded == 1
+    assert "hidden_check" not in path.read_text("utf-8") and marks(course, "honest") == POINTS

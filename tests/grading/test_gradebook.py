@@ -1,10 +1,12 @@
 """A gradebook that cannot be used is said in a sentence; one that is locked or has no room, once."""
 
 import errno
+import shutil
 import sqlite3
 import threading
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from normcore.__main__ import main
 from normcore.grading import batch
@@ -15,14 +17,19 @@ from tests.grading.courses import everybody_is_right, hand_in, make, marks
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 
 
-@pytest.fixture
-def course(tmp_path, monkeypatch):
-    everybody_is_right(monkeypatch)
-    course = make(tmp_path / "course")
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    course = make(tmp_path_factory.mktemp("before") / "course")
     hand_in(course, "anna")
     hand_in(course, "zoe")
     course.release("ps02")
-    return course
+    return course.root
+
+
+@pytest.fixture
+def course(before, tmp_path, monkeypatch):
+    everybody_is_right(monkeypatch)
+    return Course(shutil.copytree(before, tmp_path / "course"))
 
 
 def overwritten(path):
@@ -71,8 +78,6 @@ def test_a_read_only_one_is_said_in_a_sentence():
         try:
             connection.execute("CREATE TABLE x (y)")
         except sqlite3.OperationalError as error:
-            from sqlalchemy.exc import OperationalError
-
             raise OperationalError("CREATE TABLE x (y)", None, error) from error
 
     with pytest.raises(Stopped, match="readonly database.* Make the file and its folder writable"):
@@ -110,6 +115,6 @@ def test_without_solutions_it_is_said_that_no_release_can_be_made(course, capsys
     for name in ("release/ps02/ps02.ipynb", "gradebook.db"):
         (course.root / "grading" / name).unlink()
     (course.root / "solutions/ps02/ps02.ipynb").unlink()
-    assert main(["grade", "ps02", "--course", str(Course(course.root).root)]) == 2
+    assert main(["grade", "ps02", "--course", str(course.root)]) == 2
     said = capsys.readouterr().err
     assert "nbgrader cannot make the release of ps02" in said and "Traceback" not in said
