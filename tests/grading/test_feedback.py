@@ -126,7 +126,7 @@ def test_what_is_said_about_a_submission_runs_nothing(source):
     page = body(export(FeedbackExporter, "feedback", said))
     assert Active(page).found == [] and "<math" not in page
     text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", "", page)))
-    assert "It names " + re.sub(r"\s+", " ", plain(source)) in text
+    assert re.sub(r"\s+", " ", f"It names {plain(source)}") in text
 
 
 SHOWN = {
