@@ -73,14 +73,17 @@ def with_gradient(function: Callable, x: torch.Tensor) -> tuple[object, torch.Te
     The gradient is empty where none comes out: an answer in numpy is an answer.
     """
     leaf = x.clone().requires_grad_()
+    given = leaf.clone()  # which may be changed in place, as x may
     try:
-        given = leaf.clone()  # which may be changed in place, as x may
         returned = function(given)
-        first = returned[0] if isinstance(returned, tuple) else returned
-        (gradient,) = torch.autograd.grad(_against_noise(first), leaf)
-    except Exception:
+    except Exception:  # numpy takes no tensor that records a graph
         return function(x), torch.empty(0)
     x.copy_(given.detach())
+    first = returned[0] if isinstance(returned, tuple) else returned
+    try:
+        (gradient,) = torch.autograd.grad(_against_noise(first), leaf)
+    except Exception:
+        return returned, torch.empty(0)
     return returned, gradient
 
 
