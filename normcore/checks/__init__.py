@@ -4,6 +4,10 @@ check.py     Check, Mistake, Case: the definition, and how cases are drawn from 
 runner.py    runs a learner's function on plain inputs, returns plain outputs; judges nothing
 judge.py     compares outputs with the reference, names the mistake
 catalogue.py the problem sets by name
+slips.py     mistakes as edits of a plain solution
+families.py  mistakes that hold wherever a line of batch norm stands
+patterns.py  what can be said of a wrong output that is no known mistake's
+errors.py    what a learner reads when their function raised
 notebook.py  what a learner's notebook calls
 mutants.py   machine-made wrong versions of a solution
 audit.py     proves a problem set: `normcore audit ps02`
