@@ -126,7 +126,7 @@ def test_feedback_names_the_mistake_and_shows_no_hidden_test(course):
 
     assert "You divided by m − 1" in feedback("unbiased")
     assert "<math" in feedback("honest") and "<script" not in feedback("honest")
-    assert not re.search(r"""(src|href)=["']?(https?:)?//""", feedback("honest"))
+    assert not re.search(r"""(src=|<link[^>]*href=)["']?(https?:)?//""", feedback("honest"))
     assert "not valid JSON" in feedback("broken")
     assert {p.name for p in (root / "grading/feedback").rglob("*") if p.is_file()} == {"ps02.html"}
     for student in STUDENTS:
