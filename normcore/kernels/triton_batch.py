@@ -20,7 +20,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from normcore.kernels.triton_tiles import chunk, merge, minus, moments, multiprocessors, on, power_of_two
+from normcore.kernels.triton_tiles import (
+    chunk,
+    kernel,
+    merge,
+    minus,
+    moments,
+    multiprocessors,
+    on,
+    power_of_two,
+)
 
 TILE = 4096
 MOST_SPLITS = 256
@@ -108,7 +117,7 @@ def differentiate(
     blocks, tiles, _ = _grid(x, shape)
     with on(x.device):
         _differentiate[(tiles, blocks)](
-            dy, x, weight, mean, var, along[0], along[1], dx, *sizes, eps, **shape
+            dy, x, weight, mean, var, along[0], along[1], dx, *sizes, eps, **shape, num_warps=8
         )
     return dx
 
@@ -178,7 +187,7 @@ def _place(
     return channel, at, inside, tl.minimum(positions - begin, BLOCK)
 
 
-@triton.jit
+@kernel
 def _sum_moments(
     x_ptr, mean_ptr, squares_ptr, count_ptr, channels, positions, chunks, tiles, per_split,
     LAST: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
@@ -201,24 +210,24 @@ def _sum_moments(
     tl.store(count_ptr + tl.program_id(1) + tl.zeros((1, 1), tl.int32), count)  # by each block, the same
 
 
-@triton.jit
+@kernel
 def _merge_moments(
-    mean_parts, squares_parts, counts, mean_ptr, var_ptr, channels, splits, SPLITS: tl.constexpr
+    mean_parts_ptr, squares_parts_ptr, counts_ptr, mean_ptr, var_ptr, channels, splits, SPLITS: tl.constexpr
 ):
     """μ and σ² of four channels from their splits."""
     split = tl.arange(0, SPLITS)[:, None]
     channel = tl.program_id(0) * 4 + tl.arange(0, 4)[None, :]
     inside = (split < splits) & (channel < channels)
     at = split * channels + channel
-    count = tl.load(counts + split + channel * 0, inside, other=0.0)
-    mean = tl.load(mean_parts + at, inside, other=0.0)
-    squares = tl.load(squares_parts + at, inside, other=0.0)
+    count = tl.load(counts_ptr + split + channel * 0, inside, other=0.0)
+    mean = tl.load(mean_parts_ptr + at, inside, other=0.0)
+    squares = tl.load(squares_parts_ptr + at, inside, other=0.0)
     count, mean, squares = tl.reduce((count, mean, squares), 0, merge, keep_dims=True)
     tl.store(mean_ptr + channel, mean, channel < channels)
     tl.store(var_ptr + channel, (squares / tl.maximum(count, 1.0)).to(tl.float32), channel < channels)
 
 
-@triton.jit
+@kernel
 def _normalize(
     x_ptr, y_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, channels, positions, chunks, eps,
     LAST: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
@@ -236,7 +245,7 @@ def _normalize(
     tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), inside)
 
 
-@triton.jit
+@kernel
 def _sum_gradients(
     dy_ptr, x_ptr, mean_ptr, var_ptr, dw_ptr, db_ptr, channels, positions, chunks, eps, tiles, per_split,
     LAST: tl.constexpr, CHUNK: tl.constexpr, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
@@ -260,7 +269,7 @@ def _sum_gradients(
     tl.store(db_ptr + at, db, channel < channels)
 
 
-@triton.jit
+@kernel
 def _differentiate(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, var_ptr, along_x_hat_ptr, along_one_ptr, dx_ptr,
     channels, positions, chunks, eps,

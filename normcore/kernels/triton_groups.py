@@ -21,7 +21,16 @@ import triton.language as tl
 from torch import Tensor
 
 from normcore.kernels import triton_batch
-from normcore.kernels.triton_tiles import chunk, merge, minus, moments, multiprocessors, on, power_of_two
+from normcore.kernels.triton_tiles import (
+    chunk,
+    kernel,
+    merge,
+    minus,
+    moments,
+    multiprocessors,
+    on,
+    power_of_two,
+)
 
 TILE = 4096
 LARGE = 65536  # entries of a group
@@ -106,7 +115,7 @@ def _layout(x: Tensor, groups: int) -> tuple[tuple[int], tuple[int, ...], dict]:
     return (triton.cdiv(rows, per_program),), (rows, channels, per_program, size // chunk(size)), shape
 
 
-@triton.jit
+@kernel
 def _normalize(
     x_ptr, y_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, rows, channels, per_program, chunks, eps,
     ALONE: tl.constexpr, STATISTICS: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr,
@@ -155,7 +164,7 @@ def _normalize(
             tl.store(y_ptr + row.to(tl.int64) * size + position, y.to(y_ptr.dtype.element_ty), inside)
 
 
-@triton.jit
+@kernel
 def _differentiate(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, var_ptr, dx_ptr, dw_ptr, db_ptr,
     rows, channels, per_program, chunks, eps,

@@ -19,7 +19,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from normcore.kernels.triton_tiles import chunk, merge, minus, moments, multiprocessors, on, power_of_two
+from normcore.kernels.triton_tiles import (
+    chunk,
+    kernel,
+    merge,
+    minus,
+    moments,
+    multiprocessors,
+    on,
+    power_of_two,
+)
 
 LONGEST, LONGEST_SUM = 16384, 8192
 
@@ -109,7 +118,7 @@ def _warps(tile: int, entries: int) -> int:
     return min(max(tile // (32 * entries), 1), 16)
 
 
-@triton.jit
+@kernel
 def _normalize(
     x_ptr, y_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, rows, chunks, eps,
     CENTRE: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
@@ -135,7 +144,7 @@ def _normalize(
     tl.store(y_ptr + row * n + column, y.to(y_ptr.dtype.element_ty), inside)
 
 
-@triton.jit
+@kernel
 def _differentiate(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, var_ptr, dx_ptr, dw_ptr, db_ptr, rows, chunks, eps, steps,
     CENTRE: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
@@ -176,7 +185,7 @@ def _differentiate(
         tl.store(db_ptr + at, tl.sum(db, 0, keep_dims=True), column < n)
 
 
-@triton.jit
+@kernel
 def _normalize_long(
     x_ptr, y_ptr, weight_ptr, bias_ptr, mean_ptr, var_ptr, chunks, eps,
     CENTRE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
@@ -226,7 +235,7 @@ def _pieces(dy_ptr, x_ptr, weight_ptr, mean, inv, row, column, n, CENTRE: tl.con
     return g, tl.where(column < n, x * inv, 0.0)
 
 
-@triton.jit
+@kernel
 def _differentiate_long(
     dy_ptr, x_ptr, weight_ptr, mean_ptr, var_ptr, dx_ptr, chunks, eps,
     CENTRE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
@@ -256,7 +265,7 @@ def _differentiate_long(
         tl.store(dx_ptr + row * n + column, (dx * inv).to(dx_ptr.dtype.element_ty), column < n)
 
 
-@triton.jit
+@kernel
 def _sum_rows(
     dy_ptr, x_ptr, mean_ptr, var_ptr, dw_ptr, db_ptr, rows, chunks, eps, per_split,
     CENTRE: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,

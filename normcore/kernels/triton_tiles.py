@@ -5,12 +5,25 @@ as n = chunks·CHUNK, where CHUNK is a power of two known to the compiler: so it
 aligned, and reads and writes 16 bytes at a time.
 """
 
+import inspect
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import triton
 import triton.language as tl
+
+
+def kernel(function: Callable) -> triton.runtime.KernelInterface:
+    """`triton.jit` of a function that is launched: compiled once for a tile, whatever the sizes are.
+
+    Triton would compile again for a size of 1 and for multiples of 16; here CHUNK says what divides a size.
+    Pointers are the arguments whose names end so.
+    """
+    arguments = inspect.signature(function).parameters.values()
+    sizes = [a.name for a in arguments if a.annotation is not tl.constexpr and not a.name.endswith("_ptr")]
+    return triton.jit(function, do_not_specialize=sizes)
 
 
 @triton.jit

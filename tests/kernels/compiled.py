@@ -70,6 +70,27 @@ def compile_all(dtype: torch.dtype) -> dict[str, list]:
     return compiled
 
 
+def compile_small(dtype: torch.dtype) -> int:
+    """The number of kernels compiled for sizes of 1 and 16, which Triton takes for constants where it may."""
+    compiled = []
+    JITFunction.run = lambda kernel, *args, grid, warmup, **options: compiled.append(
+        LAUNCH(kernel, *args, grid=grid, warmup=True, **options)
+    )
+    for rows, n in ((1, 1), (16, 16), (1, 20000)):
+        x, weight = torch.empty(rows, n, dtype=dtype), torch.empty(n)
+        _, mean, var = triton_rows.forward(x, weight, weight, 1e-5, True, dtype)
+        triton_rows.backward(x, x, weight, mean, var, 1e-5, True)
+    for shape, groups in (((1, 1, 1), 1), ((16, 16, 16), 16), ((1, 16, 1), 1)):
+        x = torch.empty(shape, dtype=dtype)
+        _, mean, var = triton_groups.forward(x, groups, None, None, 1e-5, dtype)
+        triton_groups.backward(x, x, groups, None, mean, var, 1e-5)
+    for shape in ((1, 1), (16, 16), (1, 1, 16), (16, 1, 1)):
+        x = torch.empty(shape, dtype=dtype)
+        _, mean, var = triton_batch.forward(x, None, None, 1e-5, dtype)
+        triton_batch.backward(x, x, None, mean, var, 1e-5)
+    return len(compiled)
+
+
 def report(kernel) -> dict:
     """Registers, bytes of stack, and how often each instruction on memory occurs."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -93,4 +114,5 @@ if __name__ == "__main__":
     for dtype in (torch.bfloat16, torch.float32):
         for name, kernel in compile_all(dtype).items():
             reports[f"{name} {str(dtype)[6:]}"] = report(kernel)
+    assert compile_small(torch.float16) == 33
     print(json.dumps(reports))
