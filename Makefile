@@ -45,6 +45,7 @@ public: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python -m scripts.format_pages
 
 clean:
 	rm -rf _build .ipython .pytest_cache .ruff_cache

@@ -17,9 +17,9 @@ from matplotlib.patches import Polygon
 
 __all__ = ["COLORS", "band", "draw_graph", "draw_index_set", "figure", "index_sets", "show"]
 
-# Each has a contrast of at least 3 to 1 with the page in light (#ffffff) and in dark (#14181e), and they
-# differ for red-green blind readers; lines differ in dash and marker as well.
-COLORS = {"blue": "#2f7fc1", "orange": "#d2691e", "green": "#2e8b62", "purple": "#a35fc4", "grey": "#808080"}
+# Each has a contrast of at least 3 to 1 with the page in light (#ffffff) and in dark (#121212), and any two
+# differ with each of the three kinds of colour blindness. Lines differ in dash and marker as well.
+COLORS = {"blue": "#2f7fc1", "orange": "#d2691e", "green": "#466b35", "purple": "#962dff", "grey": "#808080"}
 
 # Stands for the page's text colour, and is replaced by it when a figure is shown.
 INK = "#010203"
@@ -28,9 +28,9 @@ STYLE = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.prop_cycle": cycler(
-        color=[COLORS[c] for c in ("blue", "orange", "green", "purple")],
-        linestyle=["-", "--", "-.", ":"],
-        marker=["o", "s", "^", "D"],
+        color=[COLORS[c] for c in ("blue", "orange", "green", "purple", "grey")],
+        linestyle=["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))],
+        marker=["o", "s", "^", "D", "v"],
     ),
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -74,8 +74,13 @@ def show(fig: Figure, alt: str, caption: str = ""):
         fig: from `figure`.
         alt: what the figure shows, for those who do not see it.
         caption: what to see in it.
+
+    Raises:
+        ValueError: two lines that a legend tells apart and a reader cannot.
     """
     from IPython.display import HTML
+
+    _check_lines(fig)
 
     buffer = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": alt}):
@@ -90,6 +95,19 @@ def show(fig: Figure, alt: str, caption: str = ""):
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
     text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return HTML(f'<figure class="plot">{svg}{text}</figure>')
+
+
+def _check_lines(fig: Figure) -> None:
+    for ax in fig.axes:
+        seen: dict[tuple[str, str, str], str] = {}
+        for line in ax.lines:
+            label = str(line.get_label())
+            if label.startswith("_") or line.get_linestyle() == "None":
+                continue
+            look = str(line.get_color()), str(line.get_linestyle()), str(line.get_marker())
+            if look in seen:
+                raise ValueError(f"the lines {seen[look]!r} and {label!r} have one colour, dash and marker")
+            seen[look] = label
 
 
 def band(ax: Axes, x: Sequence[float], runs: np.ndarray, label: str | None, **options) -> None:

@@ -7,11 +7,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
+from scripts import format_pages
 from tests.commands import ROOT, run
 
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 CHAPTERS = [page for page in PAGES if "code-cell" in (ROOT / f"{page}.md").read_text("utf-8")]
+NUMBERED = [c["file"] for part in TOC["parts"] if part.get("numbered") for c in part["chapters"]]
 WITH_PROBLEM_SET = [page for page in CHAPTERS if "{problem-set}" in (ROOT / f"{page}.md").read_text("utf-8")]
 
 
@@ -93,6 +95,65 @@ def test_a_chapter_has_its_shape(page):
                  "assert ", "## Summary", "| Verdict |", "## Further reading"):  # fmt: skip
         assert part in text, part
     assert page in WITH_PROBLEM_SET or "There is no problem set for this chapter" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_is_formatted_and_fits(page):
+    text = (ROOT / f"{page}.md").read_text("utf-8")
+    assert format_pages.formatted(text) == text, "run `make lint`"
+    assert not format_pages.too_long(text)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_what_follows_a_prediction_is_folded(site, page):
+    """And nothing else: a heading stays in sight."""
+    asked = (ROOT / f"{page}.md").read_text("utf-8").count("} Predict")
+    answers = re.findall(r'<details class="answer"(.*?)</summary>(.*?)<!-- end of the answer -->',
+                         (site / f"{page}.html").read_text("utf-8"), flags=re.S)  # fmt: skip
+    assert len(answers) == asked > 0
+    for _, answer in answers:
+        assert "cell" in answer and "<h2" not in answer and "<h3" not in answer
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_the_downloaded_notebook_is_the_one_that_colab_opens(site, page):
+    found = elements(site, page)
+    links = [a["href"] for tag, a in found if tag == "a" and "_sources/" in (a.get("href") or "")]
+    served = {((site / page).parent / link).resolve() for link in links}
+    assert {path.suffix for path in served} >= {".ipynb"}
+    for path in served:
+        if path.suffix == ".ipynb":
+            assert path.read_bytes() == (ROOT / f"{page}.ipynb").read_bytes()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_describes_itself_to_those_who_find_it_elsewhere(site, page):
+    said = [a for tag, a in elements(site, page) if tag == "meta" and a.get("name") == "description"]
+    assert len(said) == 1 and len(said[0]["content"]) > 40
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_figures_are_numbered_by_chapter(site, page):
+    text = (site / f"{page}.html").read_text("utf-8")
+    numbers = re.findall(r'<figure class="plot" id="figure-(\d+)-(\d+)">', text)
+    chapter = NUMBERED.index(page) + 1
+    assert numbers == [(str(chapter), str(n)) for n in range(1, text.count('<figure class="plot"') + 1)]
+
+
+def test_the_map_has_every_chapter_with_its_question_and_minutes(site):
+    text = (site / f"{TOC['root']}.html").read_text("utf-8")
+    rows = re.findall(r"<tr.*?</tr>", text.split('class="course-map')[1].split("</table>")[0], flags=re.S)[1:]
+    assert len(rows) == len(NUMBERED)
+    for row, page in zip(rows, NUMBERED, strict=True):
+        cells = [re.sub("<[^>]+>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", row, flags=re.S)]
+        assert f"{page.split('/')[1]}.html" in row and cells[2].endswith("?") and int(cells[3]) >= 10
+
+
+def test_the_api_shows_no_address_in_memory_and_links_to_files_that_are_there(site):
+    text = (site / "book/api.html").read_text("utf-8")
+    assert not re.search(r"\b0x[0-9a-f]{6,}", text)
+    linked = set(re.findall(r"/blob/main/([^#\"]+)#L\d+", text))
+    assert len(linked) > 20 and all((ROOT / path).is_file() and ".venv" not in path for path in linked)
 
 
 WIDGETS = {"index-sets": "book/transform", "batch-norm": "book/inference"}

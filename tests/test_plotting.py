@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import numpy as np
@@ -24,6 +25,47 @@ def test_colors_stand_out_in_light_and_in_dark(name, page):
 def test_lines_differ_without_colour():
     cycle = list(STYLE["axes.prop_cycle"])
     assert len({(c["linestyle"], c["marker"]) for c in cycle}) == len(cycle)
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+COLOUR_VISION = {
+    "usual": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+
+
+def lab(color, seen_by):
+    """CIELAB, D65, of a colour as somebody sees it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    seen = np.clip(np.array(COLOUR_VISION[seen_by]) @ linear, 0, 1)
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+    xyz = np.array(to_xyz) @ seen / [0.95047, 1, 1.08883]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("seen_by", COLOUR_VISION)
+@pytest.mark.parametrize("pair", itertools.combinations(COLORS, 2), ids=" and ".join)
+def test_colours_differ_with_any_colour_vision(pair, seen_by):
+    """A difference of 2.3 can just be seen; side by side and thin, lines need several times that."""
+    a, b = (lab(COLORS[name], seen_by) for name in pair)
+    assert np.linalg.norm(a - b) > 15
+
+
+def test_two_lines_that_look_alike_are_refused():
+    with figure() as (fig, ax):
+        for label in ("one", "two"):
+            ax.plot([1, 2], color=COLORS["blue"], linestyle="-", marker="o", label=label)
+        with pytest.raises(ValueError, match="'one' and 'two' have one colour, dash and marker"):
+            show(fig, "alike")
+        ax.lines[1].set_marker("s")
+        show(fig, "apart")
 
 
 def shown(alt="what it shows", caption="what to see"):

@@ -4,6 +4,17 @@
     :::
 
 shows a problem set's card: its title, time and difficulty, a link to Colab and one to download it.
+
+    :::{course-map}
+    :::
+
+shows all chapters, as _toc.yml has them: number, title, question, minutes, problem set.
+
+    ```{check-message} ps02 batch_norm "unbiased variance"
+    ```
+
+shows what a check says to one of its known mistakes, as it is run when the book is built.
+
     :::{widget} index-sets
     A sentence for those who see the page without its script.
     :::
@@ -14,10 +25,14 @@ shows a figure to play with, made by book/_static/widgets/index-sets.js.
 
 import html
 import re
+import shlex
 from pathlib import Path
 
 import nbformat
+import yaml
 from docutils import nodes
+from docutils.statemachine import StringList
+from pages import colab_url, minutes
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,13 +50,6 @@ def heading(name: str) -> tuple[str, str]:
     return lines[0].lstrip("# "), re.sub(r"^Chapter: .*?\. (?=About)", "", about)
 
 
-def colab_url(repository: str, branch: str, name: str) -> str:
-    """Where Colab opens a released notebook."""
-    owner_and_name = repository.removeprefix("https://github.com/").rstrip("/")
-    path = exercise(name).relative_to(ROOT).as_posix()
-    return f"https://colab.research.google.com/github/{owner_and_name}/blob/{branch}/{path}"
-
-
 class ProblemSet(SphinxDirective):
     """The card of one problem set."""
 
@@ -55,19 +63,70 @@ class ProblemSet(SphinxDirective):
         self.env.note_dependency(str(exercise(name)))
         title, about = heading(name)
         options = self.config.html_theme_options
-        url = colab_url(options["repository_url"], options["repository_branch"], name)
-        card = nodes.admonition(classes=["problem-set"])
-        card += nodes.title(text=f"Problem set {title}")
+        url = colab_url(options, exercise(name).relative_to(ROOT).as_posix())
+        card = nodes.container(classes=["problem-set"])
+        card += nodes.paragraph("", "", nodes.strong(text=f"Problem set {title}"))
         card += nodes.paragraph(text=about)
-        links = nodes.paragraph()
-        links += nodes.reference(text="Open on Colab", refuri=url)
-        links += nodes.Text(" · ")
+        links = nodes.paragraph(classes=["run"])
+        links += nodes.reference(text="Open in Colab", refuri=url, classes=["button"])
         download, _ = self.parse_inline(
             f"{{download}}`Download the notebook </{exercise(name).relative_to(ROOT)}>`"
         )
         links += download
         card += links
         return [card]
+
+
+class CourseMap(SphinxDirective):
+    """A row a chapter: number and title, its question, minutes, problem set."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+        numbered = [part for part in toc["parts"] if part.get("numbered")]
+        lines = ["| | Chapter | Its question | Minutes | Problem set |", "|---|---|---|---|---|"]
+        number = 0
+        for part in numbered:
+            for chapter in part["chapters"]:
+                number += 1
+                path = ROOT / f"{chapter['file']}.md"
+                self.env.note_dependency(str(path))
+                source = path.read_text("utf-8")
+                sets = re.findall(r"\{problem-set\} (\w+)", source)
+                lines.append(
+                    f"| {number} | [](/{chapter['file']}) | {question(source)} | {minutes(source)} "
+                    f"| {', '.join(name.upper() for name in sets) or '–'} |"
+                )
+        node = nodes.container(classes=["course-map"])
+        self.state.nested_parse(StringList(lines), self.content_offset, node)
+        return [node]
+
+
+def question(source: str) -> str:
+    """The question that a chapter asks, in bold type at the end of its section."""
+    section = source.split("## The question\n")[1].split("\n## ")[0]
+    return " ".join(re.findall(r"\*\*(.+?)\*\*", section, flags=re.S)[-1].split())
+
+
+class CheckMessage(SphinxDirective):
+    """What a check says to one of its known mistakes."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        from normcore.checks.catalogue import VISIBLE_CASES, VISIBLE_SEED, find_problem_set
+        from normcore.checks.judge import Judge
+        from normcore.checks.runner import run
+
+        problem_set, task, name = shlex.split(self.arguments[0])
+        check = find_problem_set(problem_set).checks[task]
+        (mistake,) = [m for m in check.mistakes if m.name == name]
+        cases = check.cases(VISIBLE_SEED, VISIBLE_CASES)
+        outputs = [run(check.run, task, mistake.function, case.inputs, check.outputs) for case in cases]
+        message = Judge(check, cases).judge(outputs).message
+        return [nodes.literal_block(message, message, language="text")]
 
 
 class Widget(SphinxDirective):
@@ -94,19 +153,11 @@ def write_repository(app, docname, source) -> None:
     source[0] = source[0].replace("{{ repository }}", app.config.html_theme_options["repository_url"])
 
 
-def drop_thebe(app, pagename, templatename, context, doctree) -> None:
-    """Jupyter Book loads Thebe on every page, twice, though it is switched off: an error in the console."""
-    context["script_files"] = [
-        script
-        for script in context.get("script_files", [])
-        if "thebe" not in f"{script} {getattr(script, 'attributes', {}).get('body', '')}".lower()
-    ]
-
-
 def setup(app) -> dict:
     """Sphinx calls this."""
-    app.connect("html-page-context", drop_thebe, priority=900)
     app.add_directive("problem-set", ProblemSet)
+    app.add_directive("course-map", CourseMap)
+    app.add_directive("check-message", CheckMessage)
     app.add_directive("widget", Widget)
     app.connect("source-read", write_repository)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

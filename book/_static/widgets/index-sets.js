@@ -12,7 +12,7 @@
   };
   const OWN = "your own choice";
   // values that differ in mean and spread by example and by channel, so that each set tells something
-  const value = (n, c, p) => ((n * 7 + c * 5 + p * 3 + n * c + c * p) % 9) - 3 + 2 * c - n;
+  const value = (n, c, p) => ((2 * n + 2 * c + 2 * p + n * c + 4 * p * p * (n + 1)) % 11) - 4 + 2 * c - n;
 
   const element = (tag, attributes = {}, ...children) => {
     const made = document.createElement(tag);
