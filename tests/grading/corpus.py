@@ -309,4 +309,69 @@ raise E()
 """,
     "a-docstring-of-nuls": "x = '\\0' * 10\n" + WRONG,
     "no-python-at-all": "this is not Python (\n",
+    "a-name-that-is-a-line-of-status": """
+import os, time
+torch.multiprocessing._set_thread_name("\\rRssAnon:x")
+if os.fork() == 0: os._exit(0)
+for _ in range(8):
+    if os.fork() == 0:
+        hoard = b"x" * (1 << 29)
+        while True: time.sleep(1)
+time.sleep(3)
+"""
+    + WRONG,
+    "names-of-all-bytes": """
+import os
+for name in (b"\\n1 0", b"PPid:0", b"RssAnon: 1 kB", b"\\rPPid:\\r1", bytes(range(128, 143))):
+    try: open("/proc/self/comm", "wb").write(name)
+    except OSError: pass
+    try: torch.multiprocessing._set_thread_name(name.decode("latin1"))
+    except Exception: pass
+    if os.fork() == 0: os._exit(0)
+"""
+    + WRONG,
+    "a-virtual-machine's-socket": "import socket\nsocket.socket(40, 1).bind((0xFFFFFFFF, 4711))" + WRONG,
+    "every-family-of-sockets": "import socket\nfor f in range(64): assert not socket.socket(f, 1)" + WRONG,
+    "fills-sockets": """
+import os, socket
+for _ in range(60): os.fork() or None
+pairs = []
+try:
+    while True:
+        pairs.append(socket.socketpair())
+        for s in pairs[-1]:
+            s.setblocking(False)
+            try:
+                while True: s.send(b"x" * 65536)
+            except BlockingIOError: pass
+except OSError: pass
+"""
+    + WRONG,
+    "takes-every-core": "import os\nos.sched_setaffinity(0, range(os.cpu_count()))\nfor _ in range(60):\n"
+    "    if os.fork() == 0:\n        while True: pass\n" + WRONG,
+    "leaves-marks-on-terminals": "import os\nos.chmod('/dev/pts/ptmx', 0o1257)\nos.openpty()" + WRONG,
+    "sixty-thousand-frames": """
+import os, struct
+text = b'{"task": "other", "bytes": 0}'
+for _ in range(60000): os.write(3, struct.pack('>I', len(text)) + text)
+"""
+    + WRONG,
+    "an-array-larger-than-what-is-sent": """
+import io, json, numpy, os, struct
+head = io.BytesIO()
+numpy.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 2**20)})
+text = json.dumps({'task': 'normalize', 'seen': [], 'bytes': len(head.getvalue())}).encode()
+os.write(3, struct.pack('>I', len(text)) + text + head.getvalue())
+"""
+    + WRONG,
+    "a-header-that-never-ends": """
+import json, os, struct
+body = b"\\x93NUMPY\\x01\\x00" + struct.pack("<H", 60000) + b"(" * 60000
+text = json.dumps({'task': 'normalize', 'seen': [], 'bytes': len(body)}).encode()
+os.write(3, struct.pack('>I', len(text)) + text + body)
+"""
+    + WRONG,
+    "half-a-surrogate-in-its-error": "raise RuntimeError('\\ud800')\n",
+    "a-cell-that-never-ends-first": "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True:\n    try:\n        while True: pass\n"
+    "    except BaseException: pass\n" + WRONG,
 }

@@ -2,17 +2,20 @@
 
 import copy
 import inspect
+import json
+import subprocess
+import sys
 
 import nbformat
 import pytest
 
-from normcore.checks.catalogue import find_problem_set
+from normcore.checks.catalogue import find_problem_set, names
 from normcore.grading.grade import RIGHT, grade
 from normcore.grading.intake import read
 from normcore.grading.limits import Limits
 from tests.checks.styles import ANSWERS
 from tests.commands import ROOT
-from tests.grading import sandboxed
+from tests.grading import sandboxed, styles
 
 pytestmark = sandboxed
 LIMITS = Limits(seconds=60, task_seconds=15)
@@ -25,7 +28,17 @@ def notebooks(name):
     )
 
 
-def check(tmp_path, name, changes, edit=lambda notebook: None):
+def solved(name):
+    """The released notebook with every task solved."""
+    release, solution = notebooks(name)
+    answers = {cell.id: cell.source for cell in solution.cells}
+    for cell in release.cells:
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            cell.source = answers[cell.id]
+    return release
+
+
+def check(tmp_path, name, changes, edit=lambda notebook: None, limits=LIMITS):
     release, notebook = notebooks(name)
     notebook = copy.deepcopy(notebook)
     for cell in notebook.cells:
@@ -33,7 +46,7 @@ def check(tmp_path, name, changes, edit=lambda notebook: None):
     edit(notebook)
     path = tmp_path / f"{name}.ipynb"
     nbformat.write(notebook, path)
-    result = grade("someone", read(path, release), release, name, b"secret", LIMITS)
+    result = grade("someone", read(path, release), release, name, b"secret", limits)
     for task, verdict in result.tasks.items():
         assert verdict.outcome == RIGHT, (task, verdict.message)
 
@@ -42,11 +55,11 @@ def check(tmp_path, name, changes, edit=lambda notebook: None):
 def test_other_styles_of_every_task(tmp_path, name):
     """numpy, float32, loops, in place: every task."""
     head = "import math\nimport numpy as np\n\n"
-    names = find_problem_set(name).checks
-    check(tmp_path, name, {task: head + inspect.getsource(getattr(ANSWERS[name], task)) for task in names})
+    tasks = find_problem_set(name).checks
+    check(tmp_path, name, {task: head + inspect.getsource(getattr(ANSWERS[name], task)) for task in tasks})
 
 
-@pytest.mark.parametrize("name", ["ps01", "ps02", "ps03", "ps04", "ps05"])
+@pytest.mark.parametrize("name", names())
 def test_the_solutions_as_they_are(tmp_path, name):
     check(tmp_path, name, {})
 
@@ -113,30 +126,71 @@ def test_normalize_as_people_write_it(tmp_path, style):
     check(tmp_path, "ps02", {"normalize": NORMALIZE[style]})
 
 
-def odd_kernel(notebook):
-    notebook.metadata.kernelspec = {"name": "my-env", "display_name": "My env", "language": "python"}
-
-
-def extra_cells(notebook):
-    notebook.cells.insert(3, nbformat.v4.new_code_cell("raise RuntimeError('my own try')"))
-    notebook.cells.append(nbformat.v4.new_markdown_cell("Thank you!"))
-
-
-def outputs(notebook):
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [nbformat.v4.new_output("stream", text="✓\n" * 1000)]
-            cell.execution_count = 7
-
-
 def shuffled(notebook):
     notebook.cells.reverse()
 
 
-@pytest.mark.parametrize("edit", [odd_kernel, extra_cells, outputs, shuffled], ids=lambda f: f.__name__)
-def test_notebooks_as_people_leave_them(tmp_path, edit):
+def doubled(notebook):
+    notebook.cells += copy.deepcopy(notebook.cells)
+
+
+@pytest.mark.parametrize("edit", [shuffled, doubled], ids=lambda f: f.__name__)
+def test_notebooks_in_another_order(tmp_path, edit):
     check(tmp_path, "ps02", {}, edit)
 
 
-def test_there_are_at_least_thirty():
-    assert len(NORMALIZE) + 3 + 5 + 4 >= 30
+@pytest.mark.parametrize("name", names())
+def test_what_is_right_in_the_notebook_is_right_in_the_grader(tmp_path, name):
+    """Every style, on one task of each problem set: as Jupyter runs it and as the grader does."""
+    release, _ = notebooks(name)
+    tasks = list(find_problem_set(name).checks)
+    paths, said = {}, {}
+    waiting = [*styles.IN_CELL, *styles.OF_NOTEBOOK]
+    waiting = waiting[7 * names().index(name) :] + waiting[: 7 * names().index(name)]  # on other tasks
+    while waiting:
+        notebook, chosen = solved(name), dict(zip(tasks, waiting, strict=False))
+        waiting = waiting[len(tasks) :]
+        for task, style in chosen.items():
+            if style in styles.OF_NOTEBOOK:
+                styles.OF_NOTEBOOK[style](notebook, task)
+            else:
+                cell = notebook.cells[styles.place(notebook, task)]
+                cell.source = styles.in_cell(style, cell.source, task)
+        path = tmp_path / f"{len(paths)}.ipynb"
+        nbformat.write(notebook, path)
+        paths[str(path)] = chosen
+        result = grade("someone", read(path, release), release, name, b"secret", LIMITS)
+        said[str(path)] = {t: v.message for t, v in result.tasks.items() if v.outcome != RIGHT}
+    program = [sys.executable, "-m", "tests.grading.visible", *paths]
+    printed = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+    seen = dict(json.loads(line) for line in printed.stdout.splitlines())
+    wrong = {}
+    for path, chosen in paths.items():
+        for task in tasks:
+            if (task in (seen[path] or [])) != (task not in said[path]):
+                wrong[chosen.get(task, task), task] = said[path].get(task, "right in the grader alone")
+            elif task in said[path]:
+                wrong[chosen.get(task, task), task] = "wrong in both: " + said[path][task]
+    assert not wrong, (wrong, printed.stderr[-2000:])
+
+
+def test_there_are_at_least_seventy():
+    assert len(styles.IN_CELL) + len(styles.OF_NOTEBOOK) >= 70
+
+
+@pytest.mark.parametrize("decorator", ["@torch.compile", "@torch.compile(fullgraph=True)"])
+def test_a_compiled_answer_is_right(tmp_path, decorator):
+    """In a notebook as well, where it takes a compiler and half a minute."""
+    check(tmp_path, "ps02", {"normalize": f"{decorator}\n{DEF}{BODY}{END}"})
+
+
+def test_a_cell_that_takes_too_long_costs_no_definition(tmp_path):
+    """Neither in its own cell, nor when all the time for cells is over."""
+
+    def slow(notebook):
+        cell = notebook.cells[styles.place(notebook, "normalize")]
+        cell.source = "import time\ntime.sleep(100)\n" + cell.source
+        for _ in range(5):
+            notebook.cells.insert(1, styles.code("while True:\n    pass"))
+
+    check(tmp_path, "ps02", {}, slow, Limits(seconds=16, task_seconds=3))

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 import torch
 
+from normcore.checks.catalogue import find_problem_set, names
 from normcore.gradients import batch_norm_backward
 from normcore.grading import bubblewrap, sandbox
 from normcore.grading.grade import RIGHT, grade
@@ -19,7 +20,7 @@ from normcore.grading.intake import read
 from normcore.grading.limits import Limits
 from normcore.grading.sandbox import FIRST_UID
 from tests.commands import ROOT
-from tests.grading import corpus, sandboxed
+from tests.grading import corpus, routes, sandboxed
 
 pytestmark = sandboxed
 
@@ -29,13 +30,19 @@ LIMITS = Limits(seconds=7, task_seconds=2)
 SECRET = b"a secret of the course"
 
 
-def graded(tmp_path, changes, base=RELEASE, limits=LIMITS):
-    notebook = copy.deepcopy(base)
+def notebooks(name):
+    folders = ("exercises", "solutions")
+    return [nbformat.read(ROOT / f"{folder}/{name}/{name}.ipynb", as_version=4) for folder in folders]
+
+
+def graded(tmp_path, changes, base=None, limits=LIMITS, name="ps02"):
+    release, _ = notebooks(name)
+    notebook = copy.deepcopy(base or release)
     for cell in notebook.cells:
         cell.source = changes.get(cell.id, cell.source)
-    path = tmp_path / "ps02.ipynb"
+    path = tmp_path / f"{name}.ipynb"
     nbformat.write(notebook, path)
-    return grade("someone", read(path, RELEASE), RELEASE, "ps02", SECRET, limits)
+    return grade("someone", read(path, release), release, name, SECRET, limits)
 
 
 def right(result):
@@ -96,27 +103,125 @@ def test_the_release_has_none(tmp_path):
     assert all("not written yet" in v.message for v in result.tasks.values())
 
 
-ATTACKS = corpus.FORGERIES | corpus.FORBIDDEN | corpus.ESCAPES
+# each on one problem set, on one of its tasks
+TASKS = {name: list(find_problem_set(name).checks) for name in names()}
+PLACES = [(n, tasks[k]) for k in range(len(names())) for n, tasks in TASKS.items() if k < len(tasks)]
+ATTACKS = {
+    name: (source, *PLACES[number % len(PLACES)])
+    for number, (name, source) in enumerate((corpus.FORGERIES | corpus.ESCAPES).items())
+} | {name: (source, "ps02", "normalize") for name, source in corpus.FORBIDDEN.items()}
+
+
+def aimed(source, task):
+    """An attack at `normalize`, at another task."""
+    source = source.replace(
+        "def normalize(x, dim, eps):\n    ", f"def {task}(*given):\n    x = given[0]\n    "
+    )
+    return source.replace("'task': 'normalize'", f"'task': '{task}'")
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_no_point_is_gained(tmp_path, name):
-    started = time.monotonic()
-    result = graded(tmp_path, {"normalize": ATTACKS[name]})
+    source, problem_set, task = ATTACKS[name]
+    result = graded(tmp_path, {task: aimed(source, task)}, limits=LIMITS, name=problem_set)
     assert not right(result) and not result.failed
-    assert time.monotonic() - started < LIMITS.seconds + 8
+    assert result.provenance["seconds"] < LIMITS.seconds + 8
 
 
-@pytest.mark.parametrize("name", corpus.BUILT_IN)
+WAYS = {
+    name: f"def batch_norm(x, gamma, beta, eps):\n    {body}\n" for name, body in corpus.BUILT_IN.items()
+} | routes.ROUTES
+
+
+@pytest.mark.parametrize("name", WAYS)
 def test_the_built_in_gains_nothing(tmp_path, name):
-    source = f"def batch_norm(x, gamma, beta, eps):\n    {corpus.BUILT_IN[name]}\n"
-    result = graded(tmp_path, {"batch_norm": source})
+    result = graded(tmp_path, {"batch_norm": WAYS[name]})
     assert "batch_norm" not in right(result), result.tasks["batch_norm"]
     assert not result.failed
 
 
-def test_there_are_more_than_sixty():
-    assert len(ATTACKS) + len(corpus.BUILT_IN) >= 60
+@pytest.mark.parametrize("name", routes.GRADIENTS)
+def test_no_other_way_to_a_gradient_gains_anything(tmp_path, name):
+    result = graded(tmp_path, {"batch_norm_backward": routes.GRADIENTS[name]}, name="ps03")
+    assert not right(result) and not result.failed, result.tasks["batch_norm_backward"]
+
+
+def test_there_are_more_than_a_hundred_and_fifty():
+    assert len(ATTACKS) + len(WAYS) + len(routes.GRADIENTS) + len(GRADIENTS) * len(HIDDEN) > 150
+    assert {place for _, place, _ in ATTACKS.values()} == set(names())
+
+
+# what no formula gives, of the shape of what is right: y is the right value, x the first argument
+ODD = {
+    "true": "torch.ones_like(y).bool()",
+    "false": "torch.zeros_like(y).bool()",
+    "a comparison": "y == y",
+    "zeros": "torch.zeros_like(y).double()",
+    "ones": "torch.ones_like(y).double()",
+    "nan": "torch.full_like(y.double(), float('nan'))",
+    "inf": "torch.full_like(y.double(), float('inf'))",
+    "empty": "torch.empty(0)",
+    "its own input": "x",
+}
+REPLACED = """
+_answer = NAME
+def _odd(y, x):
+    if isinstance(y, tuple): return tuple(_odd(v, x) for v in y)
+    y = torch.as_tensor(y)
+    return VALUE
+def _wrapped(f):
+    return lambda *a, **k: None if (y := f(*a, **k)) is None else _odd(y, a[-1] if isinstance(a[-1], torch.Tensor) else a[0])
+if isinstance(_answer, type):
+    NAME = type("NAME", (_answer,), {n: _wrapped(m) for n, m in vars(_answer).items() if callable(m) and n[0] != "_"})
+else:
+    NAME = _wrapped(_answer)
+"""
+
+
+@pytest.mark.parametrize("problem_set", names())
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_values_are_never_right(tmp_path, problem_set, odd):
+    """The answers of every task, each replaced on its way out."""
+    _, solution = notebooks(problem_set)
+    tasks = find_problem_set(problem_set).checks
+    wrap = REPLACED.replace("VALUE", ODD[odd])
+    changes = {
+        cell.id: cell.source + wrap.replace("NAME", cell.id).replace("_answer", f"_answer_{cell.id}").replace("_odd", f"_odd_{cell.id}").replace("_wrapped", f"_wrapped_{cell.id}")
+        for cell in solution.cells
+        if cell.id in tasks
+    }  # fmt: skip
+    result = graded(tmp_path, changes, limits=Limits(seconds=60, task_seconds=15), name=problem_set)
+    assert not right(result) and not result.failed, {t: result.tasks[t].message for t in right(result)}
+
+
+def test_whoever_learns_of_their_cases_gets_others(tmp_path):
+    """An error may say what the inputs were; a table of answers to them is another file."""
+    source = "def normalize(x, dim, eps):\n    raise RuntimeError(x.sum().item())\n"
+    said = [
+        graded(tmp_path, {"normalize": source + more}).tasks["normalize"].message for more in ("", "#", "")
+    ]
+    assert said[0] != said[1] and said[0] == said[2]
+
+
+def test_submissions_at_the_same_time_have_cores_of_their_own(tmp_path):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core")
+    source = "import os, time\ntime.sleep(2)\nraise RuntimeError(os.sched_getaffinity(0))"
+    graded(tmp_path, {})  # the sandbox is there
+    found = [None, None]
+
+    def run(number):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        limits = Limits(seconds=60, task_seconds=20)
+        found[number] = graded(folder, {"normalize": source}, limits=limits).tasks["normalize"].message
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("RuntimeError: {" in message for message in found) and found[0] != found[1], found
 
 
 def test_a_hostile_task_does_not_take_the_others_down(tmp_path):
