@@ -3,8 +3,9 @@
 Needs torch and numpy only, so that this one file can run where nothing else of the course is.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -97,12 +98,29 @@ def gradients(y: object, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, 
     return tuple(arrived.get(id(v), torch.zeros_like(v)) for v in inputs)
 
 
+# What R is multiplied with, from its size; a judge who asks how far rounding reaches changes it.
+_shaken: Callable[[int], np.ndarray] | None = None
+
+
+@contextlib.contextmanager
+def shaken_noise(u: float, rng: np.random.Generator) -> Iterator[None]:
+    """While open, each entry of R is off by up to a relative u, as rounding makes it."""
+    global _shaken
+    _shaken = lambda size: 1 + u * rng.uniform(-1, 1, size)  # noqa: E731
+    try:
+        yield
+    finally:
+        _shaken = None
+
+
 def _against_noise(y: torch.Tensor) -> torch.Tensor:
     """⟨R, y⟩, with sines of 1, 2, 3, … for R: neither constant nor in line with what normalization removes.
 
     One number: for the gradient of a table, autograd would import torch's compiler.
     """
     noise = torch.arange(1, y.numel() + 1, dtype=y.dtype, device=y.device).sin()
+    if _shaken:
+        noise = noise * torch.from_numpy(_shaken(y.numel()))
     return (y * noise.reshape(y.shape)).sum()
 
 

@@ -19,7 +19,8 @@ TOOLS = re.compile(
     r"|threading\.(setprofile|settrace)(_all_threads)?"
     r"|os\.(fork\w*|exec\w*|(posix_)?spawn\w*|system|popen|kill|_exit)"
     r"|torch\.(_C|ops|_refs|_decomp|_VF|_inductor|_dynamo|_prims|library|jit|nested|testing\._\w+|export|fx)(\..*)?"
-    r"|.+\.(__globals__|__code__|__subclasses__|__builtins__|f_locals|f_back|f_globals|tb_frame)(\..*)?"
+    r"|torch\.multiprocessing(\..*)?"
+    r"|.+\.(__array_interface__|__array_struct__|__globals__|__code__|__subclasses__|__builtins__|f_locals|f_back|f_globals|tb_frame)(\..*)?"
     r"|(eval|exec|compile|__import__|__builtins__|globals|importlib(\..*)?)"
 )
 BUILT_IN = re.compile(
@@ -27,7 +28,10 @@ BUILT_IN = re.compile(
     r"|.+\.zscore"
     r"|.+\.(Batch|Instance|Layer|Group|RMS)Norm\w*|.+\.(\w*Scaler|normalize|scale)"
 )
-AUTOGRAD = re.compile(r"torch\.(autograd|func)(\..*)?|.+\.backward")
+# and by what a derivative is had without the formula: numbers with an imaginary part
+AUTOGRAD = re.compile(
+    r"torch\.(autograd|func)(\..*)?|.+\.backward|.+\.(imag|complex(64|128)?|cfloat|cdouble)"
+)
 SHOWN, MOST = 80, 10  # characters of a name, and names of a cell
 KEPT = 200
 # imported or written at the start of every notebook, under these names

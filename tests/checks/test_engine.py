@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from normcore.checks.catalogue import ProblemSet
+from normcore.checks.catalogue import HIDDEN_CASES, ProblemSet, find_problem_set
 from normcore.checks.check import Check, Mistake
 from normcore.checks.judge import Judge
 from normcore.checks.notebook import CheckFailed, HiddenCheck, VisibleCheck, attempt
@@ -245,3 +245,16 @@ def test_what_a_function_prints_is_no_call_of_ours_and_is_cut(capsys):
     printed = capsys.readouterr()
     assert "a line 0\n" in printed.out and len(printed.out.splitlines()) < 60 and not printed.err
     assert "more lines that your function printed" in printed.out
+
+
+@pytest.mark.parametrize("seed", [1213813, 1942361, 1989875])
+def test_a_small_gradient_is_as_exact_as_what_it_is_the_difference_of(seed):
+    """Of a few values normalization leaves hardly any gradient: what cancelled was larger, and its rounding is."""
+
+    def normalize(x, dim, eps):
+        mean, var = x.mean(dim, keepdim=True), x.var(dim, correction=0, keepdim=True)
+        return (x - mean) / (var + eps).sqrt()
+
+    check = find_problem_set("ps02").checks["normalize"]
+    verdict = attempt(check, normalize, seed, HIDDEN_CASES)
+    assert verdict.passed, verdict.message

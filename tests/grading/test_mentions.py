@@ -23,6 +23,8 @@ FOUND = {
     "\n\ntorch.ops.aten.native_batch_norm(x)": ["torch.ops.aten.native_batch_norm (line 3)"],
     "import sys\nsys.setprofile(None)": ["sys.setprofile (line 2)"],
     "from sys import _getframe as f\nf()": ["sys._getframe (line 1)"],
+    "x.__array_interface__": ["x.__array_interface__ (line 1)"],
+    "import torch.multiprocessing._fork": ["torch.multiprocessing._fork (line 1)"],
     "import ctypes": ["ctypes (line 1)"],
     "import gc\nfor o in gc.get_objects(): pass": ["gc (line 1)", "gc.get_objects (line 2)"],
     "eval('1')": ["eval (line 1)"],
@@ -49,6 +51,9 @@ def test_autograd_counts_where_it_is_forbidden():
     source = "y.sum().backward()"
     assert mentions(source, NORMALIZATIONS) == []
     assert mentions(source, NORMALIZATIONS | AUTOGRAD) == ["(…).backward (line 1)"]
+    complex_step = "(f(x + 1e-20j * torch.ones(3, dtype=torch.complex128)).imag / 1e-20)"
+    assert mentions(complex_step, NORMALIZATIONS) == []
+    assert mentions(complex_step, AUTOGRAD) == ["(…).imag (line 1)", "torch.complex128 (line 1)"]
 
 
 @pytest.mark.parametrize("source", ["", "this is no Python (", "x = '\\0'", "\0", "(" * 10_000])
