@@ -37,11 +37,11 @@ def _draw_layer(rng: np.random.Generator, number: int) -> Inputs:
 class _BatchNorm(torch.nn.Module):
     def __init__(self, features, eps, momentum):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(features))
-        self.bias = torch.nn.Parameter(torch.zeros(features))
+        self.eps, self.momentum = eps, momentum
         self.register_buffer("running_mean", torch.zeros(features))
         self.register_buffer("running_var", torch.ones(features))
-        self.eps, self.momentum = eps, momentum
+        self.weight = torch.nn.Parameter(torch.ones(features))
+        self.bias = torch.nn.Parameter(torch.zeros(features))
 
     def forward(self, x):
         gamma, beta, eps, momentum = self.weight, self.bias, self.eps, self.momentum

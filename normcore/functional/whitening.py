@@ -1,6 +1,7 @@
 """Whitening: features centred, scaled and decorrelated."""
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -9,6 +10,8 @@ from normcore.functional._checks import check_channels, check_floating, check_ru
 from normcore.statistics import accumulation_dtype, centre, traced, update_running
 
 __all__ = ["decorrelated_batch_norm", "inverse_root", "inverse_root_by_newton"]
+
+PART = 2**16  # positions that a product of matrices adds up at once
 
 
 class _InverseRoot(torch.autograd.Function):
@@ -151,7 +154,8 @@ def decorrelated_batch_norm(
             mean, centred = centre(x, 1)
             groups = centred.view(num_groups, -1, x.shape[1])
             identity = torch.eye(channels // num_groups, dtype=x.dtype, device=x.device)
-            covariance = groups @ groups.mT / x.shape[1] + eps * identity
+            products = [part @ part.mT for part in _parts(groups)]
+            covariance = sum(products[1:], products[0]) / x.shape[1] + eps * identity
             if newton_steps is None:
                 whitening = inverse_root(covariance, eps)
             else:
@@ -166,8 +170,17 @@ def decorrelated_batch_norm(
         beta = x.new_zeros(channels) if bias is None else bias.to(x.dtype)
         # diag(γ) Σ^(−1/2), so that the scale costs no pass of its own
         matrix = gamma.view(num_groups, -1, 1) * whitening
-        y = torch.baddbmm(beta.view(num_groups, -1, 1), matrix, groups)
+        shift = beta.view(num_groups, -1, 1)
+        scaled = [torch.baddbmm(shift, matrix, part) for part in _parts(groups)]
+        y = torch.cat(scaled, -1) if len(scaled) > 1 else scaled[0]
     return _like(y, input).to(input.dtype)
+
+
+def _parts(groups: Tensor) -> Sequence[Tensor]:
+    """(G, C/G, m) in parts of the positions: a product of matrices adds naively over all of them, forward in
+    the covariance and backward in the gradient to the matrix.
+    """
+    return (groups,) if traced() else groups.split(PART, -1)
 
 
 def _in_full_precision(device_type: str):

@@ -110,7 +110,7 @@ NORMALIZE = {
     "uses a vector's norm": DEF + "    c = x - x.mean(dim, keepdim=True)\n    m = x.numel() / c.sum(dim).numel()\n"
     "    return c / torch.sqrt(torch.linalg.vector_norm(c, dim=dim, keepdim=True) ** 2 / m + eps)\n",
     "uses torch.norm": DEF + "    c = x - x.mean(dim, keepdim=True)\n    m = x.numel() / c.sum(dim).numel()\n"
-    "    return c / torch.sqrt(torch.norm(c, dim=dim, keepdim=True).pow(2).div(m) + eps)\n",
+    "    return c / torch.sqrt(torch.norm(c, 2, dim, True).pow(2).div(m) + eps)\n",
     "draws normal numbers": DEF + "    torch.normal(0.0, 1.0, (3,)); torch.nn.init.normal_(torch.empty(3))\n" + BODY + END,
     "differentiates itself": DEF + BODY + END + "z = torch.randn(4, 2).requires_grad_()\n"
     "normalize(z, (0,), 0.1).square().sum().backward()\nassert z.grad is not None\n",

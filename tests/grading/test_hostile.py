@@ -436,7 +436,7 @@ for fd in range(3, 32):
     try: os.write(fd, b"0123456789")
     except OSError: pass
 import signal
-signal.signal(signal.SIGALRM, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 while True: pass
 """
     notebook = copy.deepcopy(RELEASE)
