@@ -1,11 +1,11 @@
-"""Times `normcore grade` beside `nbgrader autograde` on the same submissions of PS02, in one run.
+"""Times `normcore grade` beside `nbgrader autograde` on the same submissions to a problem set, in one run.
 
-    python -m scripts.grading_speed                            # 64 submissions, both
+    python -m scripts.grading_speed                            # 64 submissions to ps02, both
+    python -m scripts.grading_speed ps04 --submissions 30
     python -m scripts.grading_speed --submissions 1000 --alone # time and memory as the number grows
 
-A quarter of the submissions is right, a quarter has one known mistake, a quarter is unchanged, and a quarter
-is right in another style. Both start from an empty gradebook that knows the assignment, and the marks of both
-must be equal.
+Half of the submissions are right, a quarter lacks the last task, and a quarter is unchanged. Both start from
+an empty gradebook that knows the assignment, and the marks of both must be equal.
 """
 
 import argparse
@@ -22,39 +22,33 @@ from pathlib import Path
 import nbformat
 from nbgrader.api import Gradebook
 
+from normcore.checks.catalogue import find_problem_set, names
 from normcore.grading.batch import grade_all
 from normcore.grading.course import Course
 from normcore.grading.trust import VARIABLE
 
 ROOT = Path(__file__).parents[1]
-UNBIASED = """def normalize(x, dim, eps):
-    return (x - x.mean(dim, keepdim=True)) / torch.sqrt(x.var(dim, keepdim=True) + eps)
-"""
-IN_PLACE = """def normalize(x, dim, eps):
-    centred = x - x.mean(dim, keepdim=True)
-    var = (centred * centred).mean(dim, keepdim=True)
-    centred /= (var + eps).sqrt_()
-    return centred
-"""
 
 
 def main() -> None:
     """Make the courses, grade them, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("problem_set", nargs="?", default="ps02", choices=names())
     parser.add_argument("--submissions", type=int, default=64)
     parser.add_argument("--alone", action="store_true", help="without nbgrader")
     options = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    print(f"{options.submissions} submissions of PS02, {os.cpu_count()} cores")
+    name = options.problem_set
+    print(f"{options.submissions} submissions to {name}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
-        ours = _course(Path(folder) / "ours", options.submissions)
-        seconds = _ours(ours, options.submissions)
+        ours = _course(Path(folder) / "ours", name, options.submissions)
+        seconds = _ours(ours, name, options.submissions)
         if options.alone:
             return
-        theirs = _course(Path(folder) / "theirs", options.submissions)
+        theirs = _course(Path(folder) / "theirs", name, options.submissions)
         start = time.monotonic()
         subprocess.run(
-            [sys.executable, "-m", "nbgrader", "autograde", "ps02", "--log-level=ERROR"],
+            [sys.executable, "-m", "nbgrader", "autograde", name, "--log-level=ERROR"],
             cwd=theirs.root,
             env={**os.environ, VARIABLE: "1"},
             check=True,
@@ -62,12 +56,12 @@ def main() -> None:
         reference = time.monotonic() - start
         print(f"nbgrader autograde: {reference:.1f} s, {reference / options.submissions:.2f} s each")
         print(f"ratio {reference / seconds:.1f}")
-        if _marks(ours) != _marks(theirs):
+        if _marks(ours, name) != _marks(theirs, name):
             sys.exit("the marks differ")
         print("marks equal")
 
 
-def _ours(course: Course, count: int) -> float:
+def _ours(course: Course, name: str, count: int) -> float:
     """Seconds, from the start of the cluster to the last mark; prints them, and what memory it took."""
     start = time.monotonic()
 
@@ -76,7 +70,7 @@ def _ours(course: Course, count: int) -> float:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(f"  {done:5} after {time.monotonic() - start:6.1f} s, peak memory {memory:.0f} MB")
 
-    summary = grade_all(course, "ps02", report=report)
+    summary = grade_all(course, name, report=report)
     seconds = time.monotonic() - start
     if summary.graded != count:
         sys.exit(f"{summary.graded} of {count} were graded")
@@ -84,32 +78,34 @@ def _ours(course: Course, count: int) -> float:
     return seconds
 
 
-def _course(root: Path, count: int) -> Course:
+def _course(root: Path, name: str, count: int) -> Course:
     root.mkdir()
     shutil.copy(ROOT / "nbgrader_config.py", root)
-    shutil.copytree(ROOT / "solutions/ps02", root / "solutions/ps02")
+    shutil.copytree(ROOT / "solutions" / name, root / "solutions" / name)
     solution, release = (
-        nbformat.read(ROOT / folder / "ps02/ps02.ipynb", as_version=4)
+        nbformat.read(ROOT / folder / name / f"{name}.ipynb", as_version=4)
         for folder in ("solutions", "exercises")
     )
+    last = list(find_problem_set(name).checks)[-1]
+    unwritten = next(cell.source for cell in release.cells if cell.id == last)
     for number in range(count):
         notebook = copy.deepcopy(release if number % 4 == 2 else solution)
         for cell in notebook.cells:
-            if cell.id == "normalize" and number % 4 in (1, 3):
-                cell.source = UNBIASED if number % 4 == 1 else IN_PLACE
-        path = root / "grading/submitted" / f"s{number:05}" / "ps02/ps02.ipynb"
+            if cell.id == last and number % 4 == 1:
+                cell.source = unwritten
+        path = root / "grading/submitted" / f"s{number:05}" / name / f"{name}.ipynb"
         path.parent.mkdir(parents=True)
         nbformat.write(notebook, path)
     course = Course(root)
-    course.release("ps02")
+    course.release(name)
     return course
 
 
-def _marks(course: Course) -> dict[tuple[str, str], float | None]:
+def _marks(course: Course, name: str) -> dict[tuple[str, str], float | None]:
     with Gradebook(course.db_url) as gradebook:
         return {
             (submission.student.id, grade.name): grade.auto_score
-            for submission in gradebook.assignment_submissions("ps02")
+            for submission in gradebook.assignment_submissions(name)
             for notebook in submission.notebooks
             for grade in notebook.grades
         }
