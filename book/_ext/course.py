@@ -125,7 +125,7 @@ class CheckMessage(SphinxDirective):
         (mistake,) = [m for m in check.mistakes if m.name == name]
         cases = check.cases(VISIBLE_SEED, VISIBLE_CASES)
         outputs = [run(check.run, task, mistake.function, case.inputs, check.outputs) for case in cases]
-        message = Judge(check, cases).judge(outputs).message
+        message = Judge(check, cases, visible=True).judge(outputs).message
         return [nodes.literal_block(message, message, language="text")]
 
 

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from normcore.checks import ps01, ps02
-from normcore.checks.catalogue import VISIBLE_CASES, VISIBLE_SEED
+from normcore.checks.catalogue import VISIBLE_CASES, VISIBLE_SEED, find_problem_set
+from normcore.checks.judge import Judge
 from normcore.checks.notebook import CheckFailed, attempt
 from normcore.checks.patterns import describe
+from normcore.checks.runner import run
 from tests.checks.problem_sets import IDS, TASKS, check_of, namespace
+from tests.commands import ROOT
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=IDS)
@@ -194,3 +197,12 @@ def test_no_pattern_contradicts_a_known_mistake(name, task):
             assert any(word in (mistake.hint + mistake.name).lower() for word in words), mistake.name
         if "is the order" in message:
             assert any(w in mistake.name + mistake.hint for w in ("swapped", "other", "place", "for", "is"))
+
+
+def test_the_readme_shows_what_a_check_says():
+    check = find_problem_set("ps02").checks["batch_norm"]
+    (mistake,) = [m for m in check.mistakes if m.name == "unbiased variance"]
+    cases = check.cases(VISIBLE_SEED, VISIBLE_CASES)
+    outputs = [run(check.run, check.name, mistake.function, case.inputs, check.outputs) for case in cases]
+    message = Judge(check, cases, visible=True).judge(outputs).message
+    assert f"```\n{message}\n```" in (ROOT / "README.md").read_text("utf-8")
