@@ -28,14 +28,10 @@ def _normalized(features):
 
 
 class _Covariance(torch.nn.Module):
-    """What torch errs by where channels are multiplied: its own covariance, and a linear layer's gradient."""
-
-    def __init__(self):
-        super().__init__()
-        self.mix = torch.nn.Linear(CHANNELS, CHANNELS, bias=False)
+    """What torch errs by where channels are multiplied: its own covariance."""
 
     def forward(self, x):
-        return torch.cov(self.mix(x.movedim(1, -1)).flatten(0, -2).mT, correction=0)
+        return torch.cov(x.movedim(1, 0).flatten(1), correction=0)
 
 
 IMAGE = "image"
