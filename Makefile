@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 # nbgrader runs `alembic` by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: book test serve exercises notebooks audit public lint clean
+.PHONY: book test serve exercises audit public lint clean
 
 book: .venv/installed
 	$(BIN)/jupyter-book build -W -n --keep-going .
@@ -24,14 +24,9 @@ test: .venv/installed
 serve: book
 	$(BIN)/python -m http.server --directory _build/html 8000
 
-# What is derived from solutions/ and book/*.md: exercises/ and the notebooks for Colab.
-exercises: notebooks
-	mkdir -p grading
-	for source in solutions/*/; do \
-	  $(BIN)/nbgrader generate_assignment $$(basename $$source) --create --force || exit 1; \
-	done
-
-notebooks: .venv/installed
+# What is derived from solutions/*/*.md and book/*.md: problem sets as nbgrader and learners get them, and the
+# notebooks for Colab.
+exercises: .venv/installed
 	$(BIN)/python -m scripts.notebooks
 
 audit: .venv/installed

@@ -1,5 +1,5 @@
-"""Writes what is derived: the setup cell of every notebook, and for each page of the book with code a
-notebook that Colab can open. The repository's address comes from _config.yml, its one place.
+"""Writes what is derived: the notebooks of every problem set, from solutions/psNN/psNN.md, and for each page of
+the book with code a notebook that Colab can open. The repository's address comes from _config.yml, its one place.
 
     python -m scripts.notebooks            write
     python -m scripts.notebooks --check    say what is out of date, exit 1 if anything is
@@ -13,6 +13,12 @@ from pathlib import Path
 import jupytext
 import nbformat
 import yaml
+
+from normcore.checks.catalogue import find_problem_set, names
+from normcore.grading.course import Course
+from scripts import problem_sets
+from scripts.problem_sets import SourceError, Text
+from scripts.release import release
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,21 +61,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     check = parser.parse_args().check
-    stale = [path for path, text in derived() if not path.exists() or path.read_text("utf-8") != text]
+    try:
+        files = derived()
+    except SourceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    stale = [path for path, text in files if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:
         print(f"{path.relative_to(ROOT)}: {'out of date: run `make exercises`' if check else 'written'}")
     if not check:
-        for path, text in derived():
+        for path, text in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
     return 1 if check and stale else 0
 
 
 def derived() -> list[tuple[Path, str]]:
-    """Each derived file and what it must contain."""
+    """Each derived file and what it must contain.
+
+    Raises:
+        SourceError: a problem set's text is not as it must be.
+    """
     setup = SETUP.format(url=repository_url())
-    sources = [(path, _problem_set(path, setup)) for path in sorted(ROOT.glob("solutions/ps*/ps*.ipynb"))]
     pages = [path for path in sorted(ROOT.glob("book/**/*.md")) if "jupytext:" in path.read_text("utf-8")]
-    return sources + [(page.with_suffix(".ipynb"), colab_notebook(page, setup)) for page in pages]
+    return _problem_sets(setup) + [
+        (page.with_suffix(".ipynb"), colab_notebook(page, setup)) for page in pages
+    ]
 
 
 def repository_url() -> str:
@@ -81,21 +98,36 @@ def _config() -> dict:
     return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
 
 
-def _problem_set(path: Path, setup: str) -> str:
-    """With its setup cell, and a link to its chapter."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell["id"] == "setup":
-            cell["source"] = setup
-        if cell["id"] == "title":
-            chapter = r"Chapter: \[?\*(.+?)\*(\]\(.+?\))?\."
-            cell["source"] = re.sub(chapter, lambda m: f"Chapter: {_chapter(m[1])}.", cell["source"])
-    return _text(notebook)
+def _problem_sets(setup: str) -> list[tuple[Path, str]]:
+    """For each problem set the notebook that nbgrader takes, and the one that learners get."""
+    if not (ROOT / "solutions").is_dir():
+        return []  # the students' copy of the course
+    config, files = Course(ROOT).config, []
+    for name in names():
+        path = ROOT / "solutions" / name / f"{name}.md"
+        if not path.is_file():
+            raise SourceError(path, 1, f"it is missing, but there is normcore/checks/{name}.py")
+        text = problem_sets.read(path)
+        problem_sets.same_tasks(text, find_problem_set(name).checks)
+        notebook = problem_sets.notebook(text, setup, _chapter(text))
+        files += [
+            (path.with_suffix(".ipynb"), _text(notebook)),
+            (ROOT / "exercises" / name / f"{name}.ipynb", release(notebook, config)),
+        ]
+    for path in sorted(ROOT.glob("solutions/*/")):
+        if path.name not in names():
+            raise SourceError(
+                path / f"{path.name}.md", 1, f"its checks are missing: normcore/checks/{path.name}.py"
+            )
+    return files
 
 
-def _chapter(title: str) -> str:
-    """A link to the page of that title, as a notebook: there it is shown with its formulas."""
-    page = next(p for p in ROOT.glob("book/*.md") if f"\n# {title}\n" in p.read_text("utf-8"))
+def _chapter(text: Text) -> str:
+    """A link to a problem set's chapter, as a notebook: there it is shown with its formulas."""
+    page = ROOT / "book" / f"{text.chapter}.md"
+    if not page.is_file():
+        raise SourceError(text.path, 1, f"there is no chapter book/{text.chapter}.md")
+    title = re.search("^# (.+)$", page.read_text("utf-8"), flags=re.M)[1]
     branch = _config()["repository"]["branch"]
     return f"[*{title}*]({repository_url()}/blob/{branch}/book/{page.stem}.ipynb)"
 
