@@ -1,5 +1,5 @@
-"""Writes what is derived: the notebooks of every problem set, from solutions/psNN/psNN.md, and for each page of
-the book with code a notebook that Colab can open. The repository's address comes from _config.yml, its one place.
+"""Writes what is derived: problem sets' notebooks, from solutions/psNN/psNN.md, and for each page of the book
+with code one that Colab can open. The repository's address comes from _config.yml, its one place.
 
     python -m scripts.notebooks            write
     python -m scripts.notebooks --check    say what is out of date, exit 1 if anything is
@@ -16,8 +16,8 @@ import yaml
 
 from normcore.checks.catalogue import find_problem_set, names
 from normcore.grading.course import Course
-from scripts import problem_sets
-from scripts.problem_sets import SourceError, Text
+from scripts.problem_set_text import SourceError, Text, read, same_tasks
+from scripts.problem_sets import notebook
 from scripts.release import release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,12 +107,12 @@ def _problem_sets(setup: str) -> list[tuple[Path, str]]:
         path = ROOT / "solutions" / name / f"{name}.md"
         if not path.is_file():
             raise SourceError(path, 1, f"it is missing, but there is normcore/checks/{name}.py")
-        text = problem_sets.read(path)
-        problem_sets.same_tasks(text, find_problem_set(name).checks)
-        notebook = problem_sets.notebook(text, setup, _chapter(text))
+        text = read(path)
+        same_tasks(text, find_problem_set(name).checks)
+        source = notebook(text, setup, _chapter(text))
         files += [
-            (path.with_suffix(".ipynb"), _text(notebook)),
-            (ROOT / "exercises" / name / f"{name}.ipynb", release(notebook, config)),
+            (path.with_suffix(".ipynb"), _text(source)),
+            (ROOT / "exercises" / name / f"{name}.ipynb", release(source, config)),
         ]
     for path in sorted(ROOT.glob("solutions/*/")):
         if path.name not in names():

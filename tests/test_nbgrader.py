@@ -9,20 +9,23 @@ from nbgrader.api import Gradebook
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 
+from normcore.checks.catalogue import names
 from normcore.grading.course import Course
 from tests.commands import ROOT, run
 
-NAMES = sorted(p.name for p in (ROOT / "solutions").iterdir() if p.is_dir())
+# Stock nbgrader has one way for all problem sets: PS02 shows it at many submissions, the newest at two. That
+# solutions pass their hidden checks in a kernel is tested for every problem set, in test_notebooks.py.
+NAMES = sorted({"ps02", names()[-1]})
 
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """A course with five submissions to PS02 and two to PS01, graded."""
+    """A course with right, untouched and imperfect submissions to PS02, two to another problem set, graded."""
     course = tmp_path_factory.mktemp("course")
     shutil.copy(ROOT / "nbgrader_config.py", course)
-    shutil.copytree(ROOT / "solutions", course / "solutions")
     (course / "grading").mkdir()
     for name in NAMES:
+        shutil.copytree(ROOT / "solutions" / name, course / "solutions" / name)
         run("nbgrader", "generate_assignment", name, "--create", cwd=course)
         submit(course, "solver", name, course / "solutions" / name / f"{name}.ipynb")
         submit(course, "idle", name, course / "exercises" / name / f"{name}.ipynb")
@@ -30,8 +33,18 @@ def course(tmp_path_factory):
         submit(course, student, "ps02", course / "solutions/ps02/ps02.ipynb", changes)
     for name in NAMES:
         run("nbgrader", "autograde", name, "--create", cwd=course, NORMCORE_TRUST_SUBMISSIONS="1")
-        run("nbgrader", "generate_feedback", name, cwd=course)
+    page = course / "grading/feedback/solver/ps02/ps02.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("of yesterday")
+    run("nbgrader", "generate_feedback", "ps02", cwd=course)
     return course
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_release_is_what_nbgrader_generates(course, name):
+    """And nothing else of the source's folder is released."""
+    (generated,) = (course / "exercises" / name).iterdir()
+    assert generated.read_bytes() == (ROOT / "exercises" / name / f"{name}.ipynb").read_bytes()
 
 
 def submit(course, student, name, source, changes=None):
@@ -46,7 +59,7 @@ def submit(course, student, name, source, changes=None):
 
 # Cells changed in an otherwise right submission to PS02, and the points of each task that they deserve.
 IMPERFECT = {
-    # wrong only in what is stored
+    # wrong in what is stored; and one that raises
     "stores-deviations": {
         "batch_norm_train": """
 def batch_norm_train(x, gamma, beta, running_mean, running_var, momentum, eps):
@@ -54,21 +67,18 @@ def batch_norm_train(x, gamma, beta, running_mean, running_var, momentum, eps):
     running_mean = (1 - momentum) * running_mean + momentum * x.mean(0)
     running_var = (1 - momentum) * running_var + momentum * x.std(0)
     return y, running_mean, running_var
-"""
-    },
-    # right, but by the built-in; and one that raises
-    "calls-the-built-in": {
-        "batch_norm": """
-def batch_norm(x, gamma, beta, eps):
-    return torch.nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=eps)
 """,
         "identity_parameters": "def identity_parameters(x, eps):\n    return x.vra(0), x.mean(0)",
     },
-    # the first task is wrong, and what is built upon it
-    "unbiased": {
+    # the first task is wrong; the second is right, but by the built-in, and so is what is built upon it
+    "calls-the-built-in": {
         "normalize": """
 def normalize(x, dim, eps):
     return (x - x.mean(dim, keepdim=True)) / torch.sqrt(x.var(dim, keepdim=True) + eps)
+""",
+        "batch_norm": """
+def batch_norm(x, gamma, beta, eps):
+    return torch.nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=eps)
 """,
     },
 }
@@ -76,12 +86,9 @@ DESERVED = {
     "solver": {"normalize": 2, "batch_norm": 3, "batch_norm_train": 3, "identity_parameters": 2, "hidden_layer": 2},
     "idle": {"normalize": 0, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 0},
     "stores-deviations": {
-        "normalize": 2, "batch_norm": 3, "batch_norm_train": 0, "identity_parameters": 2, "hidden_layer": 2,
+        "normalize": 2, "batch_norm": 3, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 2,
     },
     "calls-the-built-in": {
-        "normalize": 2, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 0,
-    },
-    "unbiased": {
         "normalize": 0, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 2, "hidden_layer": 0,
     },
 }  # fmt: skip
@@ -118,10 +125,10 @@ def test_feedback_names_the_mistake_and_the_learners_own_line(course):
     def feedback(student):
         return (course / "grading/feedback" / student / "ps02/ps02.html").read_text("utf-8")
 
-    assert "You divided by m − 1" in feedback("unbiased")
+    assert "You divided by m − 1" in feedback("calls-the-built-in")
     assert "You averaged the standard deviation into running_var" in feedback("stores-deviations")
     assert "Write out the formula instead" in feedback("calls-the-built-in")
-    assert "line 2 of identity_parameters" in feedback("calls-the-built-in")
+    assert "line 2 of identity_parameters" in feedback("stores-deviations")
     assert "not written yet" in feedback("idle")
 
 
@@ -131,7 +138,7 @@ def test_marks_are_exported(course):
         rows = {(r["assignment"], r["student_id"]): float(r["score"]) for r in csv.DictReader(file)}
     for student, tasks in DESERVED.items():
         assert rows["ps02", student] == sum(tasks.values())
-    assert rows["ps01", "idle"] == 0
+    assert rows[NAMES[-1], "idle"] == 0 < rows[NAMES[-1], "solver"]
 
 
 def test_nobody_is_run_with_the_instructors_rights_unless_told(course, monkeypatch):
@@ -140,11 +147,11 @@ def test_nobody_is_run_with_the_instructors_rights_unless_told(course, monkeypat
     submit(course, "hostile", "ps02", course / "solutions/ps02/ps02.ipynb", {"normalize": source})
     autograded = course / "grading/autograded/solver/ps02/ps02.ipynb"
     before = autograded.read_bytes(), scores(course, "ps02", "solver")
+    with pytest.raises(AssertionError, match="NORMCORE_TRUST_SUBMISSIONS=1"):
+        run("nbgrader", "autograde", "ps02", "--force", cwd=course)
+    monkeypatch.chdir(course)
+    app = NbGraderAPI(CourseDirectory(config=Course(course).config), config=Course(course).config)
     for student in ("solver", "hostile"):
-        with pytest.raises(AssertionError, match="NORMCORE_TRUST_SUBMISSIONS=1"):
-            run("nbgrader", "autograde", "ps02", "--force", "--student", student, cwd=course)
-        monkeypatch.chdir(course)
-        app = NbGraderAPI(CourseDirectory(config=Course(course).config), config=Course(course).config)
         answer = app.autograde("ps02", student)
         assert not answer["success"] and "`normcore grade` runs them in a sandbox" in answer["log"]
     assert not (course / "ran").exists()
@@ -153,6 +160,4 @@ def test_nobody_is_run_with_the_instructors_rights_unless_told(course, monkeypat
 
 def test_feedback_is_made_anew_each_time(course):
     page = course / "grading/feedback/solver/ps02/ps02.html"
-    page.write_text("of yesterday")
-    run("nbgrader", "generate_feedback", "ps02", "--student=solver", cwd=course)
     assert "of yesterday" not in page.read_text("utf-8")
