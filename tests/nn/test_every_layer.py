@@ -199,7 +199,10 @@ def test_every_layer_is_here():
 @pytest.mark.parametrize("training", [True, False])
 def test_gradcheck_and_gradgradcheck(name, training):
     layer, x = build(name, training=training)
-    x = x[:3].clone().requires_grad_()
+    x = x[:3]
+    for dim in range(2, x.dim()):  # two positions each way: the time grows with the square of the size
+        x = x.narrow(dim, 0, 2)
+    x = x.clone().requires_grad_()
     if training and name == "BatchRenorm":
         # r and d are constants in the backward pass, so the numerical gradient is another one
         layer.limits = lambda step: (1.0, 0.0)

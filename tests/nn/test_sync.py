@@ -33,25 +33,57 @@ def shard(sizes, rank):
     return x[first : first + sizes[rank]].clone(), upstream[first : first + sizes[rank]]
 
 
-def work(rank, world, port, sizes, momentum, folder):
+# examples of each process; a process takes seconds to start, so the same four go through all cases
+CASES = [
+    (sizes, momentum)
+    for sizes in ((3, 3), (1, 5), (4, 1, 2, 3), (3, 0, 2, 0), (1, 0))
+    for momentum in (0.3, None)
+]
+
+
+def work(rank, world, port, folder):
     start(rank, world, port)
-    layer = nn.SyncBatchNorm(3, eps=0.01, momentum=momentum).double()
-    randomize(layer)
-    x, upstream = shard(sizes, rank)
-    x.requires_grad_()
-    for _ in range(2):
-        y = layer(x)
-    (y * upstream).sum().backward()
-    results = {"y": y.detach(), "dx": x.grad, "dgamma": layer.weight.grad, "dbeta": layer.bias.grad}
-    torch.save({**results, **dict(layer.named_buffers())}, f"{folder}/{rank}.pt")
+    for case, (sizes, momentum) in enumerate(CASES):
+        # all processes must make each group, and those in it use it; None is the group of all
+        group = None if len(sizes) == world else dist.new_group(range(len(sizes)))
+        if rank >= len(sizes):
+            continue
+        layer = nn.SyncBatchNorm(3, eps=0.01, momentum=momentum, process_group=group).double()
+        randomize(layer)
+        x, upstream = shard(sizes, rank)
+        x.requires_grad_()
+        for _ in range(2):
+            y = layer(x)
+        (y * upstream).sum().backward()
+        results = {"y": y.detach(), "dx": x.grad, "dgamma": layer.weight.grad, "dbeta": layer.bias.grad}
+        torch.save({**results, **dict(layer.named_buffers())}, f"{folder}/{case}-{rank}.pt")
+    pair = dist.new_group(range(2))
+    if rank < 2:
+        one_value(rank, pair)
+        Path(folder, f"one value, {rank}").touch()
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("momentum", [0.3, None])
-@pytest.mark.parametrize("sizes", [(3, 3), (1, 5), (4, 1, 2, 3), (3, 0, 2, 0), (1, 0)])
-def test_the_joint_batch(sizes, momentum, tmp_path):
-    mp.spawn(work, (len(sizes), free_port(), sizes, momentum, str(tmp_path)), nprocs=len(sizes))
-    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(len(sizes))]
+def one_value(rank, group):
+    with pytest.raises(ValueError, match="more than 1 value per channel in the joint batch"):
+        nn.SyncBatchNorm(3, process_group=group)(torch.randn(1 - rank, 3))
+    assert nn.SyncBatchNorm(3, process_group=group)(torch.randn(0, 3)).shape == (0, 3)
+    with pytest.raises(RuntimeError, match="num_features=3"):
+        nn.SyncBatchNorm(3, process_group=group)(torch.randn(4, 5))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Where the four processes left what they computed; an error where one failed."""
+    folder = tmp_path_factory.mktemp("sync")
+    mp.spawn(work, (4, free_port(), str(folder)), nprocs=4)
+    return folder
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=map(str, CASES))
+def test_the_joint_batch(case, results):
+    sizes, momentum = CASES[case]
+    parts = [torch.load(results / f"{case}-{rank}.pt") for rank in range(len(sizes))]
 
     reference = torch.nn.BatchNorm2d(3, eps=0.01, momentum=momentum).double()
     randomize(reference)
@@ -71,18 +103,8 @@ def test_the_joint_batch(sizes, momentum, tmp_path):
             torch.testing.assert_close(part[name], buffer, **exact)
 
 
-def one_value(rank, world, port):
-    start(rank, world, port)
-    with pytest.raises(ValueError, match="more than 1 value per channel in the joint batch"):
-        nn.SyncBatchNorm(3)(torch.randn(1 - rank, 3))
-    assert nn.SyncBatchNorm(3)(torch.randn(0, 3)).shape == (0, 3)
-    with pytest.raises(RuntimeError, match="num_features=3"):
-        nn.SyncBatchNorm(3)(torch.randn(4, 5))
-    dist.destroy_process_group()
-
-
-def test_one_value_and_none_in_the_joint_batch():
-    mp.spawn(one_value, (2, free_port()), nprocs=2)
+def test_one_value_and_none_in_the_joint_batch(results):
+    assert all((results / f"one value, {rank}").exists() for rank in range(2))
 
 
 def one_fails(rank, world, port, folder):
