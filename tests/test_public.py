@@ -23,7 +23,7 @@ def test_students_get_book_package_and_exercises(tree):
     for name in (
         "exercises/ps02/ps02.ipynb",
         "book/transform.md",
-        "normcore/checks/ps02.py",
+        "normcore/checks/judge.py",
         "Makefile",
         "README.md",
     ):

@@ -4,6 +4,7 @@ check.py     Check, Mistake, Case: the definition, and how cases are drawn from 
 runner.py    runs a learner's function on plain inputs, returns plain outputs; judges nothing
 judge.py     compares outputs with the reference, names the mistake
 catalogue.py the problem sets by name
+answers.py   right answers, which students get sealed
 slips.py     mistakes as edits of a plain solution
 families.py  mistakes that hold wherever a line of batch norm stands
 patterns.py  what can be said of a wrong output that is no known mistake's

@@ -4,12 +4,14 @@ import numpy as np
 import torch
 
 from normcore import functional as F
+from normcore.checks.answers import answer
 from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs
-from normcore.checks.families import AVERAGES, BATCH, DETACHED, STATISTICS
+from normcore.checks.families import AVERAGES, BATCH, DETACHED, STATISTICS, WRONG_AXIS
 from normcore.checks.forbidden import NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
+from normcore.statistics import moments
 
 DX = frozenset({"dx"})
 AND_DX = "\ndx = the gradient that comes back to x, if one does"
@@ -26,11 +28,25 @@ def _draw_normalize(rng: np.random.Generator, number: int) -> Inputs:
     return {"x": x, "dim": tuple(int(d) for d in sorted(chosen)), "eps": rng.uniform(0.05, 0.5)}
 
 
+@answer
 def _normalize(x, dim, eps):
     mean, var = x.mean(dim, keepdim=True), x.var(dim, correction=0, keepdim=True)
     return (x - mean) / (var + eps).sqrt()
 
 
+NORMALIZE_SLIPS = (
+    Slip("other dimensions", "(dim, → (tuple(d for d in range(x.dim()) if d not in dim),",
+         "You averaged over the dimensions that are not in dim. dim names those that are averaged over, "
+         "those that disappear from the mean."),
+    Slip("whole tensor", "(dim, → (tuple(range(x.dim())),",
+         "You used one mean and variance for the whole tensor. Pass dim to mean and var, with keepdim=True."),
+    Slip("always dimension 0", "(dim, → (0,",
+         "You averaged over dimension 0, whatever dim is. Pass dim to mean and var."),
+    Slip("first of dim", "(dim, → (dim[0],",
+         "You averaged over the first dimension of dim alone. mean and var take the whole tuple."),
+    Slip("last dimension", "(dim, → (-1,",
+         "You averaged over the last dimension, whatever dim is. Pass dim to mean and var."),
+)  # fmt: skip
 NORMALIZE = Check(
     name="normalize",
     run="x_hat, dx = with_gradient(lambda x: normalize(x, dim, eps), x)",
@@ -40,39 +56,7 @@ NORMALIZE = Check(
     draw=_draw_normalize,
     reference=lambda x, dim, eps: F.standardize(x, dim, eps=eps),
     forbidden=NORMALIZATIONS,
-    mistakes=slips(
-        _normalize,
-        (
-            Slip(
-                "other dimensions",
-                "(dim, → (tuple(d for d in range(x.dim()) if d not in dim),",
-                "You averaged over the dimensions that are not in dim. dim names those that are averaged "
-                "over, those that disappear from the mean.",
-            ),
-            Slip(
-                "whole tensor",
-                "(dim, → (tuple(range(x.dim())),",
-                "You used one mean and variance for the whole tensor. Pass dim to mean and var, with "
-                "keepdim=True.",
-            ),
-            Slip(
-                "always dimension 0",
-                "(dim, → (0,",
-                "You averaged over dimension 0, whatever dim is. Pass dim to mean and var.",
-            ),
-            Slip(
-                "first of dim",
-                "(dim, → (dim[0],",
-                "You averaged over the first dimension of dim alone. mean and var take the whole tuple.",
-            ),
-            Slip(
-                "last dimension",
-                "(dim, → (-1,",
-                "You averaged over the last dimension, whatever dim is. Pass dim to mean and var.",
-            ),
-        ),
-        (*STATISTICS, *DETACHED),
-    ),
+    mistakes=slips(_normalize, NORMALIZE_SLIPS, (*STATISTICS, *DETACHED)),
 )
 
 # --- batch_norm ---------------------------------------------------------------------------------------
@@ -88,6 +72,7 @@ def _draw_batch_norm(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
+@answer
 def _batch_norm(x, gamma, beta, eps):
     mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
     x_hat = (x - mean) / (var + eps).sqrt()
@@ -120,7 +105,8 @@ def _draw_train(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-def _train(x, gamma, beta, running_mean, running_var, momentum, eps):
+@answer
+def _batch_norm_train(x, gamma, beta, running_mean, running_var, momentum, eps):
     mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
     x_hat = (x - mean) / (var + eps).sqrt()
     y = gamma * x_hat + beta
@@ -135,6 +121,16 @@ def _train_reference(x, gamma, beta, running_mean, running_var, momentum, eps):
     return y, running_mean, running_var
 
 
+BATCH_NORM_TRAIN_SLIPS = (
+    Slip("normalized by the new averages",
+         "return y, → return gamma * (x - new_mean) / (new_var + eps).sqrt() + beta,",
+         "You normalized by the running averages. In training a batch is normalized by its own statistics; "
+         "the averages are for evaluation."),
+    Slip("normalized by the old averages",
+         "return y, → return gamma * (x - running_mean) / (running_var + eps).sqrt() + beta,",
+         "You normalized by the running averages. In training a batch is normalized by its own statistics; "
+         "the averages are for evaluation."),
+)  # fmt: skip
 BATCH_NORM_TRAIN = Check(
     name="batch_norm_train",
     run="""
@@ -153,24 +149,7 @@ BATCH_NORM_TRAIN = Check(
         "new_var = (1 - momentum) * running_var + momentum * x.var(0, correction=1) → "
         "new_var = (1 - momentum) * running_var + momentum * x.var(0)": "torch's default is correction=1",
     },
-    mistakes=slips(
-        _train,
-        (
-            Slip(
-                "normalized by the new averages",
-                "return y, → return gamma * (x - new_mean) / (new_var + eps).sqrt() + beta,",
-                "You normalized by the running averages. In training a batch is normalized by its own "
-                "statistics; the averages are for evaluation.",
-            ),
-            Slip(
-                "normalized by the old averages",
-                "return y, → return gamma * (x - running_mean) / (running_var + eps).sqrt() + beta,",
-                "You normalized by the running averages. In training a batch is normalized by its own "
-                "statistics; the averages are for evaluation.",
-            ),
-        ),
-        (*AVERAGES, *BATCH),
-    ),
+    mistakes=slips(_batch_norm_train, BATCH_NORM_TRAIN_SLIPS, (*AVERAGES, *BATCH)),
 )
 
 # --- identity_parameters ------------------------------------------------------------------------------
@@ -181,83 +160,53 @@ def _draw_identity(rng: np.random.Generator, number: int) -> Inputs:
     return {"x": inputs["x"], "eps": inputs["eps"]}
 
 
-def _identity(x, eps):
+@answer
+def _identity_parameters(x, eps):
     mean, var = x.mean(0), x.var(0, correction=0)
     return (var + eps).sqrt(), mean
 
 
+def _identity_reference(x, eps):
+    mean, var = moments(x, 0)
+    return (var + eps).sqrt(), mean
+
+
+# gamma undoes the division: of what divides, the family's sentences would mislead.
+IDENTITY_PARAMETERS_SLIPS = (
+    Slip("eps left out", "(var + eps) → (var)",
+         "Your gamma is σ. Batch norm divides by √(σ² + ε), so that is what gamma must undo."),
+    Slip("deviation alone", "correction=0 → correction=1; (var + eps) → (var)",
+         "Your gamma is x.std(), which divides by m − 1 and leaves out eps. Batch norm divides by √(σ² + "
+         "ε), with the σ² that divides by m, so that is what gamma must undo."),
+    Slip("eps outside the root", "(var + eps).sqrt() → (var.sqrt() + eps)",
+         "Your gamma is σ + ε. Batch norm divides by √(σ² + ε), so that is what gamma must undo."),
+    Slip("divided by the variance", "(var + eps).sqrt() → (var + eps)",
+         "Your gamma is σ² + ε. Batch norm divides by its root."),
+    Slip("inverse", "(var + eps).sqrt() → (var + eps).rsqrt()",
+         "Your gamma divides once more. It must undo the division: gamma = √(σ² + ε)."),
+    Slip("sign of beta", ", mean\n → , -mean\n",
+         "Your beta is −μ. Batch norm has already subtracted μ, so beta must add it back."),
+    Slip("beta scaled", ", mean\n → , mean / (var + eps).sqrt()\n",
+         "You divided beta by √(σ² + ε). beta is added after gamma has multiplied, so it is μ itself."),
+    Slip("beta of the inverse", ", mean\n → , -mean / (var + eps).sqrt()\n",
+         "Your beta is −μ/√(σ² + ε), the shift by which batch norm itself centres. It must undo that: beta "
+         "= μ."),
+    Slip("initial values",
+         "return (var + eps).sqrt(), mean → return torch.ones_like(var), torch.zeros_like(mean)",
+         "With gamma = 1 and beta = 0 batch norm returns x̂. To get x back, gamma must undo the division "
+         "and beta the subtraction."),
+    Slip("swapped", "return (var + eps).sqrt(), mean → return mean, (var + eps).sqrt()",
+         "You returned gamma and beta in each other's place."),
+    WRONG_AXIS.at("x.mean(0) → x.mean(1); x.var(0, → x.var(1,"),
+)  # fmt: skip
 IDENTITY_PARAMETERS = Check(
     name="identity_parameters",
     run="gamma, beta = identity_parameters(x, eps)",
     outputs=("gamma", "beta"),
     draw=_draw_identity,
-    reference=_identity,
+    reference=_identity_reference,
     forbidden=NORMALIZATIONS,
-    mistakes=slips(
-        _identity,
-        (
-            Slip(
-                "eps forgotten",
-                "(var + eps).sqrt() → var.sqrt()",
-                "Your gamma is σ. Batch norm divides by √(σ² + ε), so that is what gamma must undo.",
-            ),
-            Slip(
-                "unbiased deviation",
-                "correction=0 → correction=1; (var + eps).sqrt() → var.sqrt()",
-                "Your gamma is x.std(), which divides by m − 1 and leaves out eps. Batch norm divides by "
-                "√(σ² + ε), with the σ² that divides by m, so that is what gamma must undo.",
-            ),
-            STATISTICS[0],
-            Slip(
-                "eps outside the root",
-                "(var + eps).sqrt() → (var.sqrt() + eps)",
-                "Your gamma is σ + ε. Batch norm divides by √(σ² + ε), so that is what gamma must undo.",
-            ),
-            Slip(
-                "variance",
-                "(var + eps).sqrt() → (var + eps)",
-                "Your gamma is σ² + ε. Batch norm divides by its root.",
-            ),
-            Slip(
-                "inverse",
-                "(var + eps).sqrt() → (var + eps).rsqrt()",
-                "Your gamma divides once more. It must undo the division: gamma = √(σ² + ε).",
-            ),
-            Slip(
-                "sign of beta",
-                ", mean\n → , -mean\n",
-                "Your beta is −μ. Batch norm has already subtracted μ, so beta must add it back.",
-            ),
-            Slip(
-                "beta scaled",
-                ", mean\n → , mean / (var + eps).sqrt()\n",
-                "You divided beta by √(σ² + ε). beta is added after gamma has multiplied, so it is μ itself.",
-            ),
-            Slip(
-                "beta of the inverse",
-                ", mean\n → , -mean / (var + eps).sqrt()\n",
-                "Your beta is −μ/√(σ² + ε), the shift by which batch norm itself centres. It must undo that: "
-                "beta = μ.",
-            ),
-            Slip(
-                "initial values",
-                "return (var + eps).sqrt(), mean → return torch.ones_like(var), torch.zeros_like(mean)",
-                "With gamma = 1 and beta = 0 batch norm returns x̂. To get x back, gamma must undo the "
-                "division and beta the subtraction.",
-            ),
-            Slip(
-                "swapped",
-                "return (var + eps).sqrt(), mean → return mean, (var + eps).sqrt()",
-                "You returned gamma and beta in each other's place.",
-            ),
-            Slip(
-                "wrong axis",
-                "x.mean(0) → x.mean(1); x.var(0, → x.var(1,",
-                "You averaged over the features of each example (dimension 1). Batch norm averages each "
-                "feature over the batch, dimension 0.",
-            ),
-        ),
-    ),
+    mistakes=slips(_identity_parameters, IDENTITY_PARAMETERS_SLIPS, STATISTICS),
 )
 
 # --- hidden_layer -------------------------------------------------------------------------------------
@@ -275,6 +224,7 @@ def _draw_layer(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
+@answer
 def _hidden_layer(x, weight, gamma, beta, eps):
     x = x @ weight.mT
     mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
@@ -283,6 +233,30 @@ def _hidden_layer(x, weight, gamma, beta, eps):
     return torch.relu(y)
 
 
+def _layer_reference(x, weight, gamma, beta, eps):
+    return torch.relu(F.batch_norm(x @ weight.mT, None, None, gamma, beta, training=True, eps=eps))
+
+
+HIDDEN_LAYER_SLIPS = (
+    Slip("after the activation", "x @ weight.mT → torch.relu(x @ weight.mT); torch.relu(y) → y",
+         "You normalized after the ReLU. Here batch norm stands between the linear map and the ReLU."),
+    Slip("before the linear map", "x = x @ weight.mT → x = x; torch.relu(y) → torch.relu(y @ weight.mT)",
+         "You normalized the input of the linear map. Normalize its output."),
+    Slip("no activation", "torch.relu(y) → y",
+         "You returned the output of batch norm. Apply the ReLU to it."),
+    Slip("weight not transposed", "weight.mT → weight",
+         "You computed x @ weight. weight is (out, in), as in torch.nn.Linear: use x @ weight.T."),
+    Slip("no batch norm", "torch.relu(y) → torch.relu(x)",
+         "You left batch norm out: it stands between the linear map and the ReLU."),
+    Slip("no linear map", "x = x @ weight.mT → x = x",
+         "You left the linear map out: batch norm is applied to x @ weight.T."),
+    Slip("ReLU before the affine step",
+         "x_hat = (x - mean) / (var + eps).sqrt() → x_hat = torch.relu((x - mean) / (var + eps).sqrt()); "
+         "torch.relu(y) → y",
+         "You applied the ReLU to x̂. It comes last, after gamma and beta."),
+    Slip("twice", "x = x @ weight.mT → x = torch.relu(x @ weight.mT)",
+         "You applied a ReLU before batch norm, too. There is one, at the end."),
+)  # fmt: skip
 HIDDEN_LAYER = Check(
     name="hidden_layer",
     run="h, dx = with_gradient(lambda x: hidden_layer(x, weight, gamma, beta, eps), x)",
@@ -290,55 +264,9 @@ HIDDEN_LAYER = Check(
     outputs=("h", "dx"),
     optional=DX,
     draw=_draw_layer,
-    reference=_hidden_layer,
+    reference=_layer_reference,
     forbidden=NORMALIZATIONS,
-    mistakes=slips(
-        _hidden_layer,
-        (
-            Slip(
-                "after the activation",
-                "x @ weight.mT → torch.relu(x @ weight.mT); torch.relu(y) → y",
-                "You normalized after the ReLU. Here batch norm stands between the linear map and the ReLU.",
-            ),
-            Slip(
-                "before the linear map",
-                "x = x @ weight.mT → x = x; torch.relu(y) → torch.relu(y @ weight.mT)",
-                "You normalized the input of the linear map. Normalize its output.",
-            ),
-            Slip(
-                "no activation",
-                "torch.relu(y) → y",
-                "You returned the output of batch norm. Apply the ReLU to it.",
-            ),
-            Slip(
-                "weight not transposed",
-                "weight.mT → weight",
-                "You computed x @ weight. weight is (out, in), as in torch.nn.Linear: use x @ weight.T.",
-            ),
-            Slip(
-                "no batch norm",
-                "torch.relu(y) → torch.relu(x)",
-                "You left batch norm out: it stands between the linear map and the ReLU.",
-            ),
-            Slip(
-                "no linear map",
-                "x = x @ weight.mT → x = x",
-                "You left the linear map out: batch norm is applied to x @ weight.T.",
-            ),
-            Slip(
-                "ReLU before the affine step",
-                "x_hat = (x - mean) / (var + eps).sqrt() → x_hat = torch.relu((x - mean) / (var + "
-                "eps).sqrt()); torch.relu(y) → y",
-                "You applied the ReLU to x̂. It comes last, after gamma and beta.",
-            ),
-            Slip(
-                "twice",
-                "x = x @ weight.mT → x = torch.relu(x @ weight.mT)",
-                "You applied a ReLU before batch norm, too. There is one, at the end.",
-            ),
-        ),
-        BATCH,
-    ),
+    mistakes=slips(_hidden_layer, HIDDEN_LAYER_SLIPS, BATCH),
 )
 
 PROBLEM_SET = ProblemSet("ps02", [NORMALIZE, BATCH_NORM, BATCH_NORM_TRAIN, IDENTITY_PARAMETERS, HIDDEN_LAYER])

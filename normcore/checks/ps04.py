@@ -1,18 +1,19 @@
 """PS04, Training and inference: the checks of its tasks."""
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from normcore import functional as F
+from normcore.checks.answers import answer
 from normcore.checks.catalogue import ProblemSet
-from normcore.checks.check import Check, Inputs, Mistake
-from normcore.checks.families import AVERAGES, AXES, BATCH
+from normcore.checks.check import Check, Inputs
+from normcore.checks.families import AVERAGES, BATCH, GAMMA_BETA_SWAPPED, STATISTICS
 from normcore.checks.forbidden import NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
+from normcore.statistics import moments
 
 # --- BatchNorm ----------------------------------------------------------------------------------------
 
@@ -34,6 +35,7 @@ def _draw_layer(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
+@answer
 class _BatchNorm(torch.nn.Module):
     def __init__(self, features, eps, momentum):
         super().__init__()
@@ -64,6 +66,104 @@ PARAMETERS = (
     "seen neither by an optimizer nor by state_dict()."
 )
 BY_AVERAGES = "In training you normalized by the running averages. Use the batch's statistics there."
+LAYER_SLIPS = (
+    Slip("both variances swapped", "correction=0 → correction=1; x.var(0) → x.var(0, correction=0)",
+         "You have the two variances the wrong way round: the batch is normalized by the one that divides "
+         "by m, and the one that divides by m − 1 is stored."),
+    Slip("graph kept",
+         "with torch.no_grad(): → if True:; "
+         "self.running_mean.data, self.running_var.data = → self.running_mean, self.running_var =",
+         "Your running averages keep the graph of every batch: memory grows with each step. Update them "
+         "under torch.no_grad(), or from detached statistics."),
+    Slip("last batch's graph kept",
+         "with torch.no_grad(): → if True:; "
+         "= self.running_mean, self.running_var\n → "
+         "= self.running_mean.detach(), self.running_var.detach()\n; "
+         "self.running_mean.data, self.running_var.data = → self.running_mean, self.running_var =",
+         "Your running averages keep the graph of every batch: memory grows with each step. Update them "
+         "under torch.no_grad(), or from detached statistics."),
+    Slip("averages are parameters",
+         'self.register_buffer("running_mean", torch.zeros(features)) → '
+         "self.running_mean = torch.nn.Parameter(torch.zeros(features)); "
+         'self.register_buffer("running_var", torch.ones(features)) → '
+         "self.running_var = torch.nn.Parameter(torch.ones(features))",
+         f"Your running averages are parameters, so an optimizer would move them. {BUFFER}"),
+    Slip("averages are parameters without gradient",
+         'self.register_buffer("running_mean", torch.zeros(features)) → '
+         "self.running_mean = torch.nn.Parameter(torch.zeros(features), requires_grad=False); "
+         'self.register_buffer("running_var", torch.ones(features)) → '
+         "self.running_var = torch.nn.Parameter(torch.ones(features), requires_grad=False)",
+         "Your running averages are parameters, though without a gradient: they count as the model's "
+         f"parameters, and weight decay or a new requires_grad_() would move them. {BUFFER}"),
+    Slip("averages are not saved",
+         'self.register_buffer("running_mean", torch.zeros(features)) → '
+         "self.running_mean = torch.zeros(features); "
+         'self.register_buffer("running_var", torch.ones(features)) → '
+         "self.running_var = torch.ones(features)",
+         "Your running averages are plain attributes: they are missing from state_dict(), so a saved "
+         f"model loses them. {BUFFER}"),
+    Slip("weight and bias are no parameters", "torch.nn.Parameter → torch.Tensor.clone", PARAMETERS),
+    Slip("weight is no parameter", "torch.nn.Parameter(torch.ones → (torch.ones", PARAMETERS),
+    Slip("bias is no parameter", "torch.nn.Parameter(torch.zeros → (torch.zeros", PARAMETERS),
+    Slip("no graph", "    def forward → \n    @torch.no_grad()\n    def forward",
+         "No gradient comes out of your layer: nothing before it can learn. torch.no_grad() belongs around "
+         "the update of the averages alone."),
+    Slip("input detached", "if self.training:\n → x = x.detach()\n        if self.training:\n",
+         "You cut x off from the graph (.data, detach()): no gradient reaches what lies before the layer."),
+    Slip("weight and bias detached",
+         "= self.weight, self.bias, → = self.weight.detach(), self.bias.detach(),",
+         "You cut weight and bias off from the graph (.data, detach()): they would never learn."),
+    Slip("averages move in evaluation",
+         "if self.training:\n            mean, var = x.mean( → if True:\n            mean, var = x.mean(; "
+         "        else:\n → \n        if not self.training:\n",
+         "Your running averages move in evaluation, too. Update them only if self.training."),
+    Slip("training in evaluation", "if self.training: → if True:",
+         "Your layer does the same in evaluation as in training. If self.training is False, normalize by "
+         "the running averages, and leave them as they are."),
+    Slip("batch in evaluation",
+         "mean, var = self.running_mean, self.running_var → mean, var = x.mean(0), x.var(0, correction=0)",
+         "In evaluation you normalized by the batch's statistics. Use the running averages there."),
+    Slip("running mean alone in evaluation",
+         "mean, var = self.running_mean, self.running_var → "
+         "mean, var = self.running_mean, x.var(0, correction=0)",
+         "In evaluation you used the running mean, but the batch's variance. Use running_var there."),
+    Slip("running variance alone in evaluation",
+         "mean, var = self.running_mean, self.running_var → mean, var = x.mean(0), self.running_var",
+         "In evaluation you used the running variance, but the batch's mean. Use running_mean there."),
+    Slip("running variance ignored in evaluation",
+         "mean, var = self.running_mean, self.running_var → "
+         "mean, var = self.running_mean, torch.ones_like(self.running_var) - eps",
+         "In evaluation you did not divide by √(running_var + ε)."),
+    Slip("evaluation not scaled by eps",
+         "mean, var = self.running_mean, self.running_var → "
+         "mean, var = self.running_mean, self.running_var - eps",
+         "In evaluation you left eps out, or put a number of your own in its place. It is added to "
+         "running_var, under the root, as in training."),
+    Slip("deviation plus eps in evaluation",
+         "mean, var = self.running_mean, self.running_var → "
+         "mean, var = self.running_mean, (self.running_var.sqrt() + eps) ** 2 - eps",
+         "In evaluation you added eps to the standard deviation. It belongs under the root, as in training."),
+    Slip("evaluation without the affine step",
+         "self.running_mean, self.running_var\n        x_hat → "
+         "self.running_mean, self.running_var\n            gamma, beta = 1.0, 0.0\n        x_hat",
+         "In evaluation you returned x̂. weight and bias act there, too."),
+    Slip("training and evaluation swapped", "if self.training: → if not self.training:",
+         "You have training and evaluation the wrong way round: self.training is True in training."),
+    Slip("old averages in training",
+         "x_hat = → "
+         "mean, var = (running_mean, running_var) if self.training else (mean, var)\n        x_hat =",
+         BY_AVERAGES),
+    Slip("averages in training", "x_hat = → mean, var = self.running_mean, self.running_var\n        x_hat =",
+         BY_AVERAGES),
+    Slip("variance starts at 0",
+         'register_buffer("running_var", torch.ones( → register_buffer("running_var", torch.zeros(',
+         "Your running variance starts at 0. It starts at 1, the running mean at 0."),
+    Slip("mean starts at 1",
+         'register_buffer("running_mean", torch.zeros( → register_buffer("running_mean", torch.ones(',
+         "Your running mean starts at 1. It starts at 0, the running variance at 1."),
+    Slip("bias starts at 1", "Parameter(torch.zeros( → Parameter(torch.ones(",
+         "Your bias starts at 1. It starts at 0, the weight at 1."),
+)  # fmt: skip
 LAYER = Check(
     name="BatchNorm",
     run="""
@@ -117,169 +217,7 @@ train_2 = layer(x2); layer.eval(); evaluation = layer(x3); dx_evaluation = the g
         "self.running_var.mul_(1 - a).add_(a * x.var(0, correction=1)) → "
         "self.running_var.mul_(1 - a).add_(a * x.var(0))": "torch's default is correction=1",
     },
-    mistakes=slips(
-        _BatchNorm,
-        (
-            Slip(
-                "both variances swapped",
-                "correction=0 → correction=1; x.var(0) → x.var(0, correction=0)",
-                "You have the two variances the wrong way round: the batch is normalized by the one that "
-                "divides by m, and the one that divides by m − 1 is stored.",
-            ),
-            Slip(
-                "graph kept",
-                "with torch.no_grad(): → if True:; "
-                "self.running_mean.data, self.running_var.data = → self.running_mean, self.running_var =",
-                "Your running averages keep the graph of every batch: memory grows with each step. Update "
-                "them under torch.no_grad(), or from detached statistics.",
-            ),
-            Slip(
-                "last batch's graph kept",
-                "with torch.no_grad(): → if True:; "
-                "= self.running_mean, self.running_var\n → "
-                "= self.running_mean.detach(), self.running_var.detach()\n; "
-                "self.running_mean.data, self.running_var.data = → self.running_mean, self.running_var =",
-                "Your running averages keep the graph of every batch: memory grows with each step. Update "
-                "them under torch.no_grad(), or from detached statistics.",
-            ),
-            Slip(
-                "averages are parameters",
-                'self.register_buffer("running_mean", torch.zeros(features)) → '
-                "self.running_mean = torch.nn.Parameter(torch.zeros(features)); "
-                'self.register_buffer("running_var", torch.ones(features)) → '
-                "self.running_var = torch.nn.Parameter(torch.ones(features))",
-                f"Your running averages are parameters, so an optimizer would move them. {BUFFER}",
-            ),
-            Slip(
-                "averages are parameters without gradient",
-                'self.register_buffer("running_mean", torch.zeros(features)) → '
-                "self.running_mean = torch.nn.Parameter(torch.zeros(features), requires_grad=False); "
-                'self.register_buffer("running_var", torch.ones(features)) → '
-                "self.running_var = torch.nn.Parameter(torch.ones(features), requires_grad=False)",
-                "Your running averages are parameters, though without a gradient: they count as the model's "
-                f"parameters, and weight decay or a new requires_grad_() would move them. {BUFFER}",
-            ),
-            Slip(
-                "averages are not saved",
-                'self.register_buffer("running_mean", torch.zeros(features)) → '
-                "self.running_mean = torch.zeros(features); "
-                'self.register_buffer("running_var", torch.ones(features)) → '
-                "self.running_var = torch.ones(features)",
-                "Your running averages are plain attributes: they are missing from state_dict(), so a saved "
-                f"model loses them. {BUFFER}",
-            ),
-            Slip("weight and bias are no parameters", "torch.nn.Parameter → torch.Tensor.clone", PARAMETERS),
-            Slip("weight is no parameter", "torch.nn.Parameter(torch.ones → (torch.ones", PARAMETERS),
-            Slip("bias is no parameter", "torch.nn.Parameter(torch.zeros → (torch.zeros", PARAMETERS),
-            Slip(
-                "no graph",
-                "    def forward → \n    @torch.no_grad()\n    def forward",
-                "No gradient comes out of your layer: nothing before it can learn. torch.no_grad() belongs "
-                "around the update of the averages alone.",
-            ),
-            Slip(
-                "input detached",
-                "if self.training:\n → x = x.detach()\n        if self.training:\n",
-                "You cut x off from the graph (.data, detach()): no gradient reaches what lies before the "
-                "layer.",
-            ),
-            Slip(
-                "weight and bias detached",
-                "= self.weight, self.bias, → = self.weight.detach(), self.bias.detach(),",
-                "You cut weight and bias off from the graph (.data, detach()): they would never learn.",
-            ),
-            Slip(
-                "averages move in evaluation",
-                "if self.training:\n            mean, var = x.mean(0, keepdim=True), "
-                "x.var(0, correction=0, keepdim=True)\n → "
-                "if True:\n            mean, var = x.mean(0, keepdim=True), "
-                "x.var(0, correction=0, keepdim=True)\n; "
-                "        else:\n → \n        if not self.training:\n",
-                "Your running averages move in evaluation, too. Update them only if self.training.",
-            ),
-            Slip(
-                "training in evaluation",
-                "if self.training: → if True:",
-                "Your layer does the same in evaluation as in training. If self.training is False, "
-                "normalize by the running averages, and leave them as they are.",
-            ),
-            Slip(
-                "batch in evaluation",
-                "mean, var = self.running_mean, self.running_var → "
-                "mean, var = x.mean(0), x.var(0, correction=0)",
-                "In evaluation you normalized by the batch's statistics. Use the running averages there.",
-            ),
-            Slip(
-                "running mean alone in evaluation",
-                "mean, var = self.running_mean, self.running_var → "
-                "mean, var = self.running_mean, x.var(0, correction=0)",
-                "In evaluation you used the running mean, but the batch's variance. Use running_var there.",
-            ),
-            Slip(
-                "running variance alone in evaluation",
-                "mean, var = self.running_mean, self.running_var → mean, var = x.mean(0), self.running_var",
-                "In evaluation you used the running variance, but the batch's mean. Use running_mean there.",
-            ),
-            Slip(
-                "running variance ignored in evaluation",
-                "mean, var = self.running_mean, self.running_var → mean, var = self.running_mean, "
-                "torch.ones_like(self.running_var) - eps",
-                "In evaluation you did not divide by √(running_var + ε).",
-            ),
-            Slip(
-                "evaluation not scaled by eps",
-                "mean, var = self.running_mean, self.running_var → "
-                "mean, var = self.running_mean, self.running_var - eps",
-                "In evaluation you left eps out, or put a number of your own in its place. It is added to "
-                "running_var, under the root, as in training.",
-            ),
-            Slip(
-                "deviation plus eps in evaluation",
-                "mean, var = self.running_mean, self.running_var → "
-                "mean, var = self.running_mean, (self.running_var.sqrt() + eps) ** 2 - eps",
-                "In evaluation you added eps to the standard deviation. It belongs under the root, as in "
-                "training.",
-            ),
-            Slip(
-                "evaluation without the affine step",
-                "self.running_mean, self.running_var\n        x_hat → self.running_mean, self.running_var\n"
-                "            gamma, beta = 1.0, 0.0\n        x_hat",
-                "In evaluation you returned x̂. weight and bias act there, too.",
-            ),
-            Slip(
-                "training and evaluation swapped",
-                "if self.training: → if not self.training:",
-                "You have training and evaluation the wrong way round: self.training is True in training.",
-            ),
-            Slip(
-                "old averages in training",
-                "x_hat = → mean, var = (running_mean, running_var) if self.training else (mean, var)\n"
-                "        x_hat =",
-                BY_AVERAGES,
-            ),
-            Slip(
-                "averages in training",
-                "x_hat = → mean, var = self.running_mean, self.running_var\n        x_hat =",
-                BY_AVERAGES,
-            ),
-            Slip(
-                "variance starts at 0",
-                'register_buffer("running_var", torch.ones( → register_buffer("running_var", torch.zeros(',
-                "Your running variance starts at 0. It starts at 1, the running mean at 0.",
-            ),
-            Slip(
-                "mean starts at 1",
-                'register_buffer("running_mean", torch.zeros( → register_buffer("running_mean", torch.ones(',
-                "Your running mean starts at 1. It starts at 0, the running variance at 1.",
-            ),
-            Slip(
-                "bias starts at 1",
-                "Parameter(torch.zeros( → Parameter(torch.ones(",
-                "Your bias starts at 1. It starts at 0, the weight at 1.",
-            ),
-        ),
-        (*AVERAGES, *(slip for slip in BATCH if slip not in AXES)),
-    ),
+    mistakes=slips(_BatchNorm, LAYER_SLIPS, (*AVERAGES, *BATCH)),
 )
 
 # --- fold ---------------------------------------------------------------------------------------------
@@ -299,133 +237,62 @@ def _draw_fold(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-def _rows(vector: Tensor, weight: Tensor) -> Tensor:
-    return vector.view(-1, *[1] * (weight.dim() - 1))
+@answer
+def _fold(weight, bias, gamma, beta, running_mean, running_var, eps):
+    mean, var = running_mean, running_var
+    gain = gamma / (var + eps).sqrt()
+    rows = gain.view(-1, *[1] * (weight.dim() - 1))
+    return weight * rows, (bias - mean) * gain + beta
 
 
-def _fold(weight, bias, gamma, beta, running_mean, running_var, eps, gain=None, of_bias=None, rows=_rows):
-    g = gamma * (running_var + eps).rsqrt() if gain is None else gain(gamma, running_var, eps)
-    new_bias = (bias - running_mean) * g + beta
-    if of_bias is not None:
-        new_bias = of_bias(bias, running_mean, g, beta)
-    return weight * rows(g, weight), new_bias
+def _fold_reference(weight, bias, gamma, beta, running_mean, running_var, eps):
+    """Batch norm in evaluation of what the layer makes of 0, its bias, and of unit inputs, its columns."""
+    zero = torch.zeros_like(beta)
+    columns = F.batch_norm(weight.flatten(1).mT, zero, running_var, gamma, zero, False, eps=eps)
+    new_bias = F.batch_norm(bias[None], running_mean, running_var, gamma, beta, False, eps=eps)
+    return columns.mT.reshape(weight.shape), new_bias[0]
 
 
-FOLD_EPS = "ε is missing, or a number of your own stands in its place: the factor is γ/√(v + ε)."
+WHOLE = "b′ = γ (b − μ)/√(v + ε) + β."
+FOLD_SLIPS = (
+    Slip("bias not scaled", "(bias - mean) * gain → bias - mean * gain",
+         f"You did not scale the bias. It passes through batch norm as W x does: {WHOLE}"),
+    Slip("bias dropped", "(bias - mean) * gain → -mean * gain", f"You dropped the layer's own bias: {WHOLE}"),
+    Slip("mean forgotten", "(bias - mean) → bias", f"You forgot to subtract the running mean: {WHOLE}"),
+    Slip("beta forgotten", "* gain + beta → * gain", f"You forgot β in the bias: {WHOLE}"),
+    Slip("sign of the mean", "bias - mean → bias + mean",
+         f"You added the running mean. Batch norm subtracts it: {WHOLE}"),
+    Slip("beta scaled", "(bias - mean) * gain + beta → (bias - mean + beta) * gain",
+         f"You scaled β. It is added after the scaling: {WHOLE}"),
+    Slip("bias unchanged", "(bias - mean) * gain + beta → bias",
+         f"You kept the bias. It passes through batch norm: {WHOLE}"),
+    Slip("mean not scaled", "(bias - mean) * gain → bias * gain - mean",
+         f"You subtracted the running mean after the scaling. It goes with the bias: {WHOLE}"),
+    Slip("neither scaled", "(bias - mean) * gain → bias - mean", f"You did not scale the bias: {WHOLE}"),
+    Slip("beta alone", "(bias - mean) * gain + beta → beta",
+         f"Your bias is β. The layer's own bias and the running mean belong in it: {WHOLE}"),
+    Slip("bias added twice", "(bias - mean) * gain → bias + (bias - mean) * gain",
+         f"You added the layer's bias once more: {WHOLE}"),
+    Slip("weight unchanged", "weight * rows → weight",
+         "You did not scale the weight: row c is multiplied by γ_c/√(v_c + ε)."),
+    Slip("multiplied by the deviation", "gamma / (var → gamma * (var",
+         "You multiplied by √(v + ε). Batch norm divides: the factor is γ/√(v + ε)."),
+    Slip("not scaled", "gamma / (var + eps).sqrt() → gamma",
+         "You left the division out: the factor is γ/√(v + ε), not γ."),
+    Slip("input channels scaled",
+         "gain.view(-1, *[1] * (weight.dim() - 1)) → gain.view(1, -1, *[1] * (weight.dim() - 2))",
+         "You scaled dimension 1 of the weight, the input channels. Batch norm scales outputs: dimension 0."),
+    Slip("gamma left out", "gamma / → 1 /", "You left γ out: the factor is γ/√(v + ε)."),
+    GAMMA_BETA_SWAPPED.at("gamma / → beta /; gain + beta → gain + gamma"),
+)  # fmt: skip
 FOLD = Check(
     name="fold",
     run="new_weight, new_bias = fold(weight, bias, gamma, beta, running_mean, running_var, eps)",
     outputs=("new_weight", "new_bias"),
     draw=_draw_fold,
-    reference=_fold,
+    reference=_fold_reference,
     forbidden=NORMALIZATIONS,
-    mistakes=(
-        Mistake(
-            "bias not scaled",
-            "You did not scale the bias. It passes through batch norm as W x does: "
-            "b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: b - mean * g + beta),
-        ),
-        Mistake(
-            "bias dropped",
-            "You dropped the layer's own bias: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: beta - mean * g),
-        ),
-        Mistake(
-            "mean forgotten",
-            "You forgot to subtract the running mean: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: b * g + beta),
-        ),
-        Mistake(
-            "beta forgotten",
-            "You forgot β in the bias: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: (b - mean) * g),
-        ),
-        Mistake(
-            "sign of the mean",
-            "You added the running mean. Batch norm subtracts it: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: (b + mean) * g + beta),
-        ),
-        Mistake(
-            "beta scaled",
-            "You scaled β. It is added after the scaling: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: (b - mean + beta) * g),
-        ),
-        Mistake(
-            "bias unchanged",
-            "You kept the bias. It passes through batch norm: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: b),
-        ),
-        Mistake(
-            "mean not scaled",
-            "You subtracted the running mean after the scaling. It goes with the bias: "
-            "b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: b * g - mean + beta),
-        ),
-        Mistake(
-            "neither scaled",
-            "You did not scale the bias: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: b - mean + beta),
-        ),
-        Mistake(
-            "beta alone",
-            "Your bias is β. The layer's own bias and the running mean belong in it: "
-            "b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: beta),
-        ),
-        Mistake(
-            "bias added twice",
-            "You added the layer's bias once more: b′ = γ (b − μ)/√(v + ε) + β.",
-            partial(_fold, of_bias=lambda b, mean, g, beta: b + (b - mean) * g + beta),
-        ),
-        Mistake(
-            "weight unchanged",
-            "You did not scale the weight: row c is multiplied by γ_c/√(v_c + ε).",
-            partial(_fold, rows=lambda g, w: torch.ones_like(_rows(g, w))),
-        ),
-        Mistake(
-            "multiplied by the deviation",
-            "You multiplied by √(v + ε). Batch norm divides: the factor is γ/√(v + ε).",
-            partial(_fold, gain=lambda gamma, v, eps: gamma * (v + eps).sqrt()),
-        ),
-        Mistake(
-            "eps is 1e-5", FOLD_EPS, partial(_fold, gain=lambda gamma, v, eps: gamma * (v + 1e-5).rsqrt())
-        ),
-        Mistake(
-            "eps is 1e-3", FOLD_EPS, partial(_fold, gain=lambda gamma, v, eps: gamma * (v + 1e-3).rsqrt())
-        ),
-        Mistake(
-            "scaled once more by gamma",
-            "You left the division out: the factor is γ/√(v + ε), not γ.",
-            partial(_fold, gain=lambda gamma, v, eps: gamma),
-        ),
-        Mistake(
-            "input channels scaled",
-            "You scaled dimension 1 of the weight, the input channels. Batch norm scales outputs: "
-            "dimension 0.",
-            partial(_fold, rows=lambda g, w: g.view(1, -1, *[1] * (w.dim() - 2))),
-        ),
-        Mistake(
-            "gamma left out",
-            "You left γ out: the factor is γ/√(v + ε).",
-            partial(_fold, gain=lambda gamma, v, eps: (v + eps).rsqrt()),
-        ),
-        Mistake(
-            "eps left out",
-            FOLD_EPS,
-            partial(_fold, gain=lambda gamma, v, eps: gamma * v.rsqrt()),
-        ),
-        Mistake(
-            "eps outside the root",
-            "You added ε to the deviation. It belongs under the root: γ/√(v + ε).",
-            partial(_fold, gain=lambda gamma, v, eps: gamma / (v.sqrt() + eps)),
-        ),
-        Mistake(
-            "no root",
-            "You divided by v + ε. Divide by its square root: γ/√(v + ε).",
-            partial(_fold, gain=lambda gamma, v, eps: gamma / (v + eps)),
-        ),
-    ),
+    mistakes=slips(_fold, FOLD_SLIPS, STATISTICS),
 )
 
 # --- precise_statistics -------------------------------------------------------------------------------
@@ -439,17 +306,18 @@ def _draw_precise(rng: np.random.Generator, number: int) -> Inputs:
     return {"x": np.concatenate(batches), "sizes": sizes}
 
 
-def _precise(x: Tensor, sizes: list[int], correction: int = 1) -> tuple[Tensor, Tensor]:
-    return x.mean(0), x.var(0, correction=correction)
+@answer
+def _precise_statistics(batches):
+    x = torch.cat(batches)
+    mean = x.mean(0)
+    var = x.var(0)
+    return mean, var
 
 
-def _wrong_precise(function):
-    """A wrong implementation, given as (batches, sizes) → (mean, var); called with the batches alone."""
-
-    def called(batches):
-        return function(batches, torch.tensor([len(b) for b in batches], dtype=batches[0].dtype)[:, None])
-
-    return called
+def _precise_reference(batches):
+    x = torch.cat(batches)
+    mean, var = moments(x, 0)
+    return mean, var * len(x) / (len(x) - 1)
 
 
 def _means(batches):
@@ -460,134 +328,64 @@ def _variances(batches, correction=1):
     return torch.stack([b.var(0, correction=correction) for b in batches])
 
 
+AVERAGED = (
+    "Your variance is the average of the batches' variances. It weighs a small batch like a large one, and "
+    "misses how far the batches' means lie apart."
+)
+PRECISE_SLIPS = (
+    Slip("biased", "x.var(0) → x.var(0, correction=0)",
+         "You divided by the number of examples. In evaluation an estimate of the data's variance is "
+         "wanted: divide by M − 1."),
+    Slip("averages of averages",
+         "= x.mean(0) → = _means(batches).mean(0); = x.var(0) → = _variances(batches).mean(0)",
+         "You averaged the batches' means and variances. That weighs a small batch like a large one, and "
+         "misses how far the batches' means lie apart."),
+    Slip("averages of biased averages",
+         "= x.mean(0) → = _means(batches).mean(0); = x.var(0) → = _variances(batches, 0).mean(0)",
+         "You averaged the batches' means and (biased) variances. That weighs a small batch like a large "
+         "one, and misses how far the batches' means lie apart."),
+    Slip("unweighted mean", "= x.mean(0) → = _means(batches).mean(0)",
+         "Your mean is the average of the batches' means. Weigh each by the size of its batch."),
+    Slip("between batches left out",
+         "= x.var(0) → = torch.cat([b - b.mean(0) for b in batches]).square().mean(0)",
+         "Your variance is the average of the batches' variances. It misses how far the batches' means lie "
+         "apart: add the squares of (mean of the batch − mean)."),
+    Slip("between batches left out, M − 1",
+         "= x.var(0) → = torch.cat([b - b.mean(0) for b in batches]).square().sum(0) / (len(x) - 1)",
+         "Your variance is that within the batches alone. It misses how far the batches' means lie apart: "
+         "add the squares of (mean of the batch − mean), once for each example."),
+    Slip("deviation", "x.var(0) → x.std(0)",
+         "You returned the standard deviation. Batch norm stores the variance."),
+    Slip("biased within and between",
+         "= x.var(0) → = (x - x.mean(0)).square().sum(0) / (len(x) - len(batches))",
+         "Your variance divides by the wrong number: M − 1, once, over all examples of all batches."),
+    Slip("averaged variances", "= x.var(0) → = _variances(batches).mean(0)", AVERAGED),
+    Slip("averaged biased variances", "= x.var(0) → = _variances(batches, 0).mean(0)", AVERAGED),
+    Slip("variance of the means", "= x.var(0) → = _means(batches).var(0)",
+         "Your variance is that of the batches' means. It misses the spread within each batch."),
+    Slip("over everything", "x.mean(0) → x.mean(); x.var(0) → x.var()",
+         "You took one mean and variance over all features. Each feature has its own: dimension 0."),
+    Slip("sum, not divided", "x.mean(0) → x.sum(0)",
+         "Your mean is a sum: divide by the number M of all examples."),
+    Slip("squares, not divided", "= x.var(0) → = (x - x.mean(0)).square().sum(0)",
+         "Your variance is the sum of squares: divide by M − 1."),
+    Slip("mean square", "= x.var(0) → = x.square().sum(0) / (len(x) - 1)",
+         "You did not subtract the mean before you squared."),
+    Slip("swapped", "return mean, var → return var, mean",
+         "You returned mean and variance in each other's place."),
+    Slip("first batch", "torch.cat(batches) → batches[0]",
+         "You returned the statistics of the first batch alone."),
+    Slip("last batch", "torch.cat(batches) → batches[-1]",
+         "You returned the statistics of the last batch alone."),
+)  # fmt: skip
 PRECISE = Check(
     name="precise_statistics",
     run="mean, var = precise_statistics(x.split(sizes))",
     outputs=("mean", "var"),
     draw=_draw_precise,
-    reference=lambda batches: _precise(torch.cat(batches), []),
+    reference=_precise_reference,
     forbidden=NORMALIZATIONS,
-    mistakes=(
-        Mistake(
-            "biased",
-            "You divided by the number of examples. In evaluation an estimate of the data's variance is "
-            "wanted: "
-            "divide by M − 1.",
-            lambda batches: _precise(torch.cat(batches), [], correction=0),
-        ),
-        Mistake(
-            "averages of averages",
-            "You averaged the batches' means and variances. That weighs a small batch like a large one, and "
-            "misses how far the batches' means lie apart.",
-            lambda batches: (_means(batches).mean(0), _variances(batches).mean(0)),
-        ),
-        Mistake(
-            "averages of biased averages",
-            "You averaged the batches' means and (biased) variances. That weighs a small batch like a large "
-            "one, and misses how far the batches' means lie apart.",
-            lambda batches: (_means(batches).mean(0), _variances(batches, 0).mean(0)),
-        ),
-        Mistake(
-            "unweighted mean",
-            "Your mean is the average of the batches' means. Weigh each by the size of its batch.",
-            lambda batches: (_means(batches).mean(0), torch.cat(batches).var(0)),
-        ),
-        Mistake(
-            "between batches left out",
-            "Your variance is the average of the batches' variances. It misses how far the batches' means "
-            "lie "
-            "apart: add the squares of (mean of the batch − mean).",
-            _wrong_precise(
-                lambda batches, n: (
-                    (n * _means(batches)).sum(0) / n.sum(),
-                    (n * _variances(batches, 0)).sum(0) / n.sum(),
-                )
-            ),
-        ),
-        Mistake(
-            "between batches left out, M − 1",
-            "Your variance is that within the batches alone. It misses how far the batches' means lie "
-            "apart: add the squares of (mean of the batch − mean), once for each example.",
-            _wrong_precise(
-                lambda batches, n: (
-                    (n * _means(batches)).sum(0) / n.sum(),
-                    (n * _variances(batches, 0)).sum(0) / (n.sum() - 1),
-                )
-            ),
-        ),
-        Mistake(
-            "deviation",
-            "You returned the standard deviation. Batch norm stores the variance.",
-            lambda batches: (torch.cat(batches).mean(0), torch.cat(batches).std(0)),
-        ),
-        Mistake(
-            "biased within and between",
-            "Your variance divides by the wrong number: M − 1, once, over all examples of all batches.",
-            lambda batches: (
-                torch.cat(batches).mean(0),
-                sum(((b - torch.cat(batches).mean(0)) ** 2).sum(0) for b in batches)
-                / sum(len(b) - 1 for b in batches),
-            ),
-        ),
-        Mistake(
-            "averaged variances",
-            "Your variance is the average of the batches' variances. It weighs a small batch like a large "
-            "one, and misses how far the batches' means lie apart.",
-            lambda batches: (torch.cat(batches).mean(0), _variances(batches).mean(0)),
-        ),
-        Mistake(
-            "averaged biased variances",
-            "Your variance is the average of the batches' variances. It weighs a small batch like a large "
-            "one, and misses how far the batches' means lie apart.",
-            lambda batches: (torch.cat(batches).mean(0), _variances(batches, 0).mean(0)),
-        ),
-        Mistake(
-            "variance of the means",
-            "Your variance is that of the batches' means. It misses the spread within each batch.",
-            lambda batches: (torch.cat(batches).mean(0), _means(batches).var(0)),
-        ),
-        Mistake(
-            "over everything",
-            "You took one mean and variance over all features. Each feature has its own: dimension 0.",
-            lambda batches: (torch.cat(batches).mean(), torch.cat(batches).var()),
-        ),
-        Mistake(
-            "sum, not divided",
-            "Your mean is a sum: divide by the number M of all examples.",
-            lambda batches: (torch.cat(batches).sum(0), torch.cat(batches).var(0)),
-        ),
-        Mistake(
-            "squares, not divided",
-            "Your variance is the sum of squares: divide by M − 1.",
-            lambda batches: (
-                torch.cat(batches).mean(0),
-                torch.cat(batches).var(0, correction=0) * sum(map(len, batches)),
-            ),
-        ),
-        Mistake(
-            "mean square",
-            "You did not subtract the mean before you squared.",
-            lambda batches: (
-                torch.cat(batches).mean(0),
-                torch.cat(batches).square().sum(0) / (sum(map(len, batches)) - 1),
-            ),
-        ),
-        Mistake(
-            "swapped",
-            "You returned mean and variance in each other's place.",
-            lambda batches: (torch.cat(batches).var(0), torch.cat(batches).mean(0)),
-        ),
-        Mistake(
-            "first batch",
-            "You returned the statistics of the first batch alone.",
-            lambda batches: (batches[0].mean(0), batches[0].var(0)),
-        ),
-        Mistake(
-            "last batch",
-            "You returned the statistics of the last batch alone.",
-            lambda batches: (batches[-1].mean(0), batches[-1].var(0)),
-        ),
-    ),
+    mistakes=slips(_precise_statistics, PRECISE_SLIPS),
 )
 
 # --- steps_to_forget ----------------------------------------------------------------------------------
@@ -601,75 +399,53 @@ def _draw_steps(rng: np.random.Generator, number: int) -> Inputs:
     return {"momentum": momentum, "fraction": (1 - momentum) ** (steps - rng.uniform(0.3, 0.7))}
 
 
-def _steps(momentum: float, fraction: float) -> int:
-    return math.ceil(math.log(fraction) / math.log(1 - momentum))
+@answer
+def _steps_to_forget(momentum, fraction):
+    steps = math.log(fraction) / math.log(1 - momentum)
+    return math.ceil(steps)
 
 
+@answer
+def _steps_reference(momentum, fraction):
+    steps, left = 0, 1.0
+    while left > fraction:
+        steps, left = steps + 1, left * (1 - momentum)
+    return steps
+
+
+STEPS_SLIPS = (
+    Slip("one too few", "math.ceil(steps) → math.ceil(steps) - 1",
+         "One step too few: after your number of steps more than the fraction is left. Round up."),
+    Slip("less than, not at most", "math.ceil(steps) → math.floor(steps) + 1",
+         "At most the fraction may be left: where exactly the fraction is left, the steps are enough."),
+    Slip("rounded to the nearest", "math.ceil(steps) → round(steps)",
+         "You rounded to the nearest whole number. Below it more than the fraction is left: round up."),
+    Slip("rounded down", "math.ceil(steps) → math.floor(steps)",
+         "You rounded down: after that number of steps more than the fraction is left. Round up."),
+    Slip("negative", "math.ceil(steps) → -math.ceil(steps)",
+         "Your number is negative. Both logarithms are: their ratio is positive."),
+    Slip("fraction lost", "log(fraction) → log(1 - fraction)",
+         "You counted the steps until the fraction is lost. It is to be what is left."),
+    Slip("ratio upside down",
+         "math.log(fraction) / math.log(1 - momentum) → math.log(1 - momentum) / math.log(fraction)",
+         "You divided the wrong way round: t = ln(fraction) / ln(1 − momentum)."),
+    Slip("one too many", "math.ceil(steps) → math.ceil(steps) + 1",
+         "One step too many: the fraction is reached one step earlier."),
+    Slip("momentum reversed", "log(1 - momentum) → log(momentum)",
+         "You took momentum as the weight of the old value. After a step 1 − momentum of the start is left."),
+    Slip("not rounded", "math.ceil(steps) → steps",
+         "You returned a fraction of a step. Round up to a whole number."),
+    Slip("approximation", "math.log(1 - momentum) → -momentum",
+         "You used ln(1 − α) ≈ −α. It is close for a small momentum only."),
+)  # fmt: skip
 STEPS = Check(
     name="steps_to_forget",
     run="steps = steps_to_forget(momentum, fraction)",
     outputs=("steps",),
     exact=frozenset({"steps"}),
     draw=_draw_steps,
-    reference=_steps,
-    mistakes=(
-        Mistake(
-            "one too few",
-            "One step too few: after your number of steps more than the fraction is left. Round up.",
-            lambda momentum, fraction: _steps(momentum, fraction) - 1,
-        ),
-        Mistake(
-            "less than, not at most",
-            "At most the fraction may be left: where exactly the fraction is left, the steps are enough.",
-            lambda momentum, fraction: math.floor(math.log(fraction) / math.log(1 - momentum)) + 1,
-        ),
-        Mistake(
-            "rounded to the nearest",
-            "You rounded to the nearest whole number. Below it more than the fraction is left: round up.",
-            lambda momentum, fraction: round(math.log(fraction) / math.log(1 - momentum)),
-        ),
-        Mistake(
-            "rounded down",
-            "You rounded down: after that number of steps more than the fraction is left. Round up.",
-            lambda momentum, fraction: math.floor(math.log(fraction) / math.log(1 - momentum)),
-        ),
-        Mistake(
-            "negative",
-            "Your number is negative. Both logarithms are: their ratio is positive.",
-            lambda momentum, fraction: -_steps(momentum, fraction),
-        ),
-        Mistake(
-            "fraction lost",
-            "You counted the steps until the fraction is lost. It is to be what is left.",
-            lambda momentum, fraction: math.ceil(math.log(1 - fraction) / math.log(1 - momentum)),
-        ),
-        Mistake(
-            "ratio upside down",
-            "You divided the wrong way round: t = ln(fraction) / ln(1 − momentum).",
-            lambda momentum, fraction: math.ceil(math.log(1 - momentum) / math.log(fraction)),
-        ),
-        Mistake(
-            "one too many",
-            "One step too many: the fraction is reached one step earlier.",
-            lambda momentum, fraction: _steps(momentum, fraction) + 1,
-        ),
-        Mistake(
-            "momentum reversed",
-            "You took momentum as the weight of the old value. After a step 1 − momentum of the start is "
-            "left.",
-            lambda momentum, fraction: math.ceil(math.log(fraction) / math.log(momentum)),
-        ),
-        Mistake(
-            "not rounded",
-            "You returned a fraction of a step. Round up to a whole number.",
-            lambda momentum, fraction: math.log(fraction) / math.log(1 - momentum),
-        ),
-        Mistake(
-            "approximation",
-            "You used ln(1 − α) ≈ −α. It is close for a small momentum only.",
-            lambda momentum, fraction: math.ceil(-math.log(fraction) / momentum),
-        ),
-    ),
+    reference=_steps_reference,
+    mistakes=slips(_steps_to_forget, STEPS_SLIPS),
 )
 
 # --- from_keras ---------------------------------------------------------------------------------------
@@ -683,84 +459,52 @@ def _draw_keras(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-def _keras(momentum, moving_variance, m):
-    return 1 - momentum, moving_variance * m / (m - 1)
+@answer
+def _from_keras(momentum, moving_variance, m):
+    factor = m / (m - 1)
+    return 1 - momentum, moving_variance * factor
 
 
+@answer
+def _keras_reference(momentum, moving_variance, m):
+    return 1 - momentum, moving_variance / (1 - 1 / m)
+
+
+KERAS_SLIPS = (
+    Slip("momentum kept", "1 - momentum → momentum",
+         "You kept the momentum. Keras's is the weight of the old value, PyTorch's that of the new one."),
+    Slip("variance kept", "moving_variance * factor → moving_variance",
+         "You kept the variance. Keras averages variances that divide by m, PyTorch ones that divide by m "
+         "− 1."),
+    Slip("factor inverted", "m / (m - 1) → (m - 1) / m",
+         "The factor is the wrong way round. The biased variance is too small: multiply by m/(m − 1)."),
+    Slip("factor with m + 1", "m / (m - 1) → (m + 1) / m",
+         "The factor is m/(m − 1): the variance that divides by m − 1 over the one that divides by m."),
+    Slip("variance times m", "m / (m - 1) → m", "You multiplied by m alone. The factor is m/(m − 1)."),
+    Slip("divided by m − 1", "m / (m - 1) → 1 / (m - 1)",
+         "You divided by m − 1 alone. The factor is m/(m − 1)."),
+    Slip("standard deviation", "moving_variance * factor → (moving_variance * factor).sqrt()",
+         "You took a root. running_var is a variance: multiply it by m/(m − 1)."),
+    Slip("root of the factor", "* factor → * factor**0.5",
+         "You multiplied by √(m/(m − 1)), the factor of a deviation. That of a variance is m/(m − 1)."),
+    Slip("averaged with the momentum", "moving_variance * factor → (1 - momentum) * moving_variance * factor",
+         "You averaged once more. The moving variance is converted as it is: multiply by m/(m − 1)."),
+    Slip("inverse of the momentum", "1 - momentum → 1 / momentum",
+         "You took 1/momentum. Keras's is the weight of the old value, PyTorch's that of the new: 1 − "
+         "momentum."),
+    Slip("swapped", "1 - momentum, moving_variance * factor → moving_variance * factor, 1 - momentum",
+         "You returned momentum and variance in each other's place."),
+    Slip("both kept", "1 - momentum, moving_variance * factor → momentum, moving_variance",
+         "You changed nothing. Keras's momentum is the weight of the old value, and its variance divides "
+         "by m."),
+)  # fmt: skip
 FROM_KERAS = Check(
     name="from_keras",
     run="new_momentum, running_var = from_keras(momentum, moving_variance, m)",
     outputs=("new_momentum", "running_var"),
     draw=_draw_keras,
-    reference=_keras,
-    mistakes=(
-        Mistake(
-            "momentum kept",
-            "You kept the momentum. Keras's is the weight of the old value, PyTorch's that of the new one.",
-            lambda momentum, moving_variance, m: (momentum, moving_variance * m / (m - 1)),
-        ),
-        Mistake(
-            "variance kept",
-            "You kept the variance. Keras averages variances that divide by m, PyTorch ones that divide by "
-            "m − 1.",
-            lambda momentum, moving_variance, m: (1 - momentum, moving_variance),
-        ),
-        Mistake(
-            "factor inverted",
-            "The factor is the wrong way round. The biased variance is too small: multiply by m/(m − 1).",
-            lambda momentum, moving_variance, m: (1 - momentum, moving_variance * (m - 1) / m),
-        ),
-        Mistake(
-            "factor with m + 1",
-            "The factor is m/(m − 1): the variance that divides by m − 1 over the one that divides by m.",
-            lambda momentum, moving_variance, m: (1 - momentum, moving_variance * (m + 1) / m),
-        ),
-        Mistake(
-            "variance times m",
-            "You multiplied by m alone. The factor is m/(m − 1).",
-            lambda momentum, moving_variance, m: (1 - momentum, moving_variance * m),
-        ),
-        Mistake(
-            "divided by m − 1",
-            "You divided by m − 1 alone. The factor is m/(m − 1).",
-            lambda momentum, moving_variance, m: (1 - momentum, moving_variance / (m - 1)),
-        ),
-        Mistake(
-            "standard deviation",
-            "You took a root. running_var is a variance: multiply it by m/(m − 1).",
-            lambda momentum, moving_variance, m: (1 - momentum, (moving_variance * m / (m - 1)).sqrt()),
-        ),
-        Mistake(
-            "root of the factor",
-            "You multiplied by √(m/(m − 1)), the factor of a deviation. That of a variance is m/(m − 1).",
-            lambda momentum, moving_variance, m: (1 - momentum, moving_variance * (m / (m - 1)) ** 0.5),
-        ),
-        Mistake(
-            "averaged with the momentum",
-            "You averaged once more. The moving variance is converted as it is: multiply by m/(m − 1).",
-            lambda momentum, moving_variance, m: (
-                1 - momentum,
-                (1 - momentum) * moving_variance * m / (m - 1),
-            ),
-        ),
-        Mistake(
-            "inverse of the momentum",
-            "You took 1/momentum. Keras's is the weight of the old value, PyTorch's that of the new: 1 − "
-            "momentum.",
-            lambda momentum, moving_variance, m: (1 / momentum, moving_variance * m / (m - 1)),
-        ),
-        Mistake(
-            "swapped",
-            "You returned momentum and variance in each other's place.",
-            lambda momentum, moving_variance, m: (moving_variance * m / (m - 1), 1 - momentum),
-        ),
-        Mistake(
-            "both kept",
-            "You changed nothing. Keras's momentum is the weight of the old value, and its variance "
-            "divides by m.",
-            lambda momentum, moving_variance, m: (momentum, moving_variance),
-        ),
-    ),
+    reference=_keras_reference,
+    mistakes=slips(_from_keras, KERAS_SLIPS),
 )
 
 PROBLEM_SET = ProblemSet("ps04", [LAYER, FOLD, PRECISE, STEPS, FROM_KERAS])

@@ -1,7 +1,7 @@
 """Mistakes as edits of a plain solution: what a learner would have written instead."""
 
-import inspect
-import textwrap
+import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,35 +24,41 @@ class Slip:
     change: str
     hint: str
 
+    def at(self, change: str) -> "Slip":
+        """The same slip in a solution whose line reads otherwise."""
+        return dataclasses.replace(self, change=change)
+
+    def in_(self, source: str) -> str | None:
+        """The changed source; None where a place is missing."""
+        for edit in self.change.split("; "):
+            before, after = edit.split(" → ")
+            if before not in source:
+                return None
+            source = source.replace(before, after)
+        return source
+
 
 def slips(plain: Callable, own: Sequence[Slip] = (), shared: Sequence[Slip] = ()) -> tuple[Mistake, ...]:
     """The mistakes of a task.
 
     Args:
-        plain: the solution, step by step.
+        plain: the solution, step by step; an `answer`.
         own: of this task; each must change it.
-        shared: of a family of tasks; those whose places it does not have are left out.
+        shared: of a family of tasks; those whose places it does not have, or that are among `own` by their
+            name, are left out.
 
     Raises:
         ValueError: an own slip that changes nothing.
     """
-    source = textwrap.dedent(inspect.getsource(plain))
-    found = [(slip, _changed(source, slip.change)) for slip in (*own, *shared)]
-    if missing := [s.name for s, text in found if text is None and s in own]:
+    if missing := [slip.name for slip in own if slip.in_(plain.source) is None]:
         raise ValueError(f"{plain.__name__} has no place for: {', '.join(missing)}")
+    names = {slip.name for slip in own}
+    every = (*own, *(slip for slip in shared if slip.name not in names))
+    found = [(slip, slip.in_(plain.source)) for slip in every]
     return tuple(Mistake(s.name, s.hint, _defined(plain, text)) for s, text in found if text is not None)
 
 
-def _changed(source: str, change: str) -> str | None:
-    for edit in change.split("; "):
-        before, after = edit.split(" → ")
-        if before not in source:
-            return None
-        source = source.replace(before, after)
-    return source
-
-
 def _defined(plain: Callable, source: str) -> Callable:
-    namespace = dict(vars(inspect.getmodule(plain)))
+    namespace = dict(vars(sys.modules[plain.__module__]))
     exec(compile(source, f"<{plain.__name__}>", "exec"), namespace)
     return namespace[plain.__name__]

@@ -45,7 +45,7 @@ def test_a_mistake_that_is_right_is_found():
 def test_mistakes_that_cannot_be_told_apart_are_found():
     first = ps02.IDENTITY_PARAMETERS.mistakes[0]
     twin = dataclasses.replace(first, name="twin", hint="another")
-    assert "'twin' is taken for ('eps forgotten',)" in problems(only(mistakes=(first, twin)))
+    assert "'twin' is taken for ('eps left out',)" in problems(only(mistakes=(first, twin)))
 
 
 def test_a_check_that_looks_at_too_little_lets_mutants_live():
