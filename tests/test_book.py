@@ -1,6 +1,7 @@
 """The book builds with warnings as errors, and its pages are complete and ask no other host for anything."""
 
 import re
+import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -10,8 +11,12 @@ import yaml
 from scripts import format_pages
 from tests.commands import ROOT, run
 
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+# of the reference, a page a module
+REFERENCE = [s["file"] for p in TOC["parts"] for c in p["chapters"] for s in c.get("sections", ())]
 CHAPTERS = [page for page in PAGES if "code-cell" in (ROOT / f"{page}.md").read_text("utf-8")]
 NUMBERED = [c["file"] for part in TOC["parts"] if part.get("numbered") for c in part["chapters"]]
 WITH_PROBLEM_SET = [page for page in CHAPTERS if "{problem-set}" in (ROOT / f"{page}.md").read_text("utf-8")]
@@ -51,7 +56,7 @@ def test_the_repositorys_address_is_written_out(site, page):
         assert f"git clone {address}" in text
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
 def test_a_page_asks_no_other_host(site, page):
     for tag, attributes in elements(site, page):
         loads = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
@@ -61,7 +66,7 @@ def test_a_page_asks_no_other_host(site, page):
         assert not re.search(r"(?:url\(|@import )[\"']?https?:", style.read_text("utf-8")), style
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
 def test_links_inside_the_site_lead_somewhere(site, page):
     for tag, attributes in elements(site, page):
         target = urlsplit(attributes.get("href") or "")
@@ -126,7 +131,7 @@ def test_the_downloaded_notebook_is_the_one_that_colab_opens(site, page):
             assert path.read_bytes() == (ROOT / f"{page}.ipynb").read_bytes()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
 def test_a_page_describes_itself_to_those_who_find_it_elsewhere(site, page):
     said = [a for tag, a in elements(site, page) if tag == "meta" and a.get("name") == "description"]
     assert len(said) == 1 and len(said[0]["content"]) > 40
@@ -150,10 +155,25 @@ def test_the_map_has_every_chapter_with_its_question_and_minutes(site):
 
 
 def test_the_api_shows_no_address_in_memory_and_links_to_files_that_are_there(site):
-    text = (site / "book/api.html").read_text("utf-8")
+    text = "".join((site / f"{page}.html").read_text("utf-8") for page in REFERENCE)
     assert not re.search(r"\b0x[0-9a-f]{6,}", text)
     linked = set(re.findall(r"/blob/main/([^#\"]+)#L\d+", text))
     assert len(linked) > 20 and all((ROOT / path).is_file() and ".venv" not in path for path in linked)
+
+
+def test_every_public_name_is_a_target_and_a_heading_of_the_reference(site):
+    """Pages link to `normcore.functional.batch_norm`; the search leads to headings that have a name."""
+    import api
+
+    for page in REFERENCE:
+        text, module = (site / f"{page}.html").read_text("utf-8"), page.replace("book/api/", "normcore.")
+        for name in api.public(module):
+            assert f'id="{module}.{name}"' in text
+            assert re.search(rf'<h2 id="[^"]+-heading"><code[^>]*><span class="pre">{name}</span>', text), (
+                name
+            )
+    methods = (site / "book/api.html").read_text("utf-8").split('class="methods')[1].split("</table>")[0]
+    assert methods.count("<tr") == len(api.public("normcore.functional")) + 1
 
 
 WIDGETS = {"index-sets": "book/transform", "batch-norm": "book/inference"}

@@ -16,7 +16,10 @@ def convert(
 ) -> Module:
     """A copy of a model with every layer of a kind replaced.
 
-        convert(model, torch.nn.BatchNorm2d, lambda old: nn.GroupNorm(8, old.num_features))
+    >>> model = torch.nn.Sequential(torch.nn.BatchNorm2d(16))
+    >>> grouped = convert(model, torch.nn.BatchNorm2d, lambda old: nn.GroupNorm(8, old.num_features))
+    >>> grouped[0].num_channels
+    16
 
     γ and β are carried over where both layers have them in the same shape, and so are running averages;
     and with them dtype, device (meta too), requires_grad and mode. A layer that stands in two places is

@@ -26,14 +26,13 @@ def reestimate(model: Module, batches: Iterable[Any], device: torch.device | str
     itself, and dropout is off. Mean and variance of what each norm receives are merged over all batches,
     exactly, and stored as the layer stores them:
 
-        batch norms                       mean, unbiased variance
-        SwitchableNorm                    mean, biased variance
-        BatchRenorm                       mean, √(biased variance + ε)
-        MeanOnlyBatchNorm, EvoNormB0      what they keep of the two
-        StepBatchNorm                     those of each time step, over the sequences that reach it
-        instance norms, DecorrelatedBatchNorm
-                                          the average of their values over all examples, since they keep
-                                          averages of an instance's or a batch's own
+    - batch norms: mean, unbiased variance
+    - SwitchableNorm: mean, biased variance
+    - BatchRenorm: mean, √(biased variance + ε)
+    - MeanOnlyBatchNorm, EvoNormB0: what they keep of the two
+    - StepBatchNorm: those of each time step, over the sequences that reach it
+    - instance norms, DecorrelatedBatchNorm: the average of their values over all examples, since they keep
+      averages of an instance's or a batch's own
 
     In a distributed run they are those of this process's batches.
 

@@ -97,7 +97,7 @@ def batch_renorm(
 
         σ_B = √(σ²_c + ε)
         r = clip(σ_B / σ_run, 1/r_max, r_max),        d = clip((μ_c − μ_run) / σ_run, −d_max, d_max)
-        y = ((x − μ_c) / σ_B · r + d) · γ_c + β_c
+        y_nc… = ((x_nc… − μ_c) / σ_B · r + d) · γ_c + β_c,        S_c = every position of channel c
 
     r and d are constants in the backward pass. Where neither is clipped, the output is that of
     evaluation, (x − μ_run)/σ_run. The running averages of μ_c and σ_B then move in place.
@@ -154,7 +154,7 @@ def mean_only_batch_norm(
 ) -> Tensor:
     """Mean-only batch norm: the batch's mean is removed, nothing is divided.
 
-        y_nc… = x_nc… − μ_c + β_c
+        y_nc… = x_nc… − μ_c + β_c,        S_c = every position of channel c
 
     Meant to follow a weight-normalized layer, which sets the scale.
 
@@ -193,6 +193,7 @@ def virtual_batch_norm(
 ) -> Tensor:
     """Virtual batch norm: each example is normalized with a reference batch, and with itself.
 
+        y_nc… = (x_nc… − μ_nc) / √(σ²_nc + ε) · γ_c + β_c
         S_nc = all positions of channel c in the reference batch and in example n
 
     The reference batch stands at the head of the input, so that its statistics pass through the same
@@ -240,6 +241,7 @@ def ghost_batch_norm(
 ) -> Tensor:
     """Ghost batch norm: a large batch is normalized in parts, each by its own statistics.
 
+        y_nc… = (x_nc… − μ_kc) / √(σ²_kc + ε) · γ_c + β_c,        n in part k
         S_kc = all positions of channel c in the examples of part k
 
     The batch is cut into ⌈N / virtual_batch_size⌉ parts of as equal a size as possible. The running

@@ -14,7 +14,9 @@ __all__ = ["adaptive_layer_norm", "conditional_batch_norm"]
 def adaptive_layer_norm(input: Tensor, shift: Tensor, scale: Tensor, eps: float = 1e-5) -> Tensor:
     """Layer norm, scaled and shifted by what a condition says of each example.
 
-        y_n = LN(x_n) ⊙ (1 + γ_n) + β_n,        LN over the last dimension, without parameters of its own
+        y_n = (x_n − μ_n) / √(σ²_n + ε) ⊙ (1 + γ_n) + β_n,        S_n = the last dimension of example n
+
+    Where x has dimensions between, each of their positions has an index set of its own.
 
     Args:
         input: (N, *, C).
@@ -51,7 +53,7 @@ def conditional_batch_norm(
 ) -> Tensor:
     """Batch norm with γ and β of each example's own.
 
-        y_nc… = x̂_nc… · γ_nc + β_nc
+        y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_nc + β_nc,        S_c = every position of channel c
 
     Args:
         input: (N, C) or (N, C, *).

@@ -59,7 +59,7 @@ def rms_norm(
 ) -> Tensor:
     """RMS normalization: layer norm without the mean.
 
-        y_n = x_n / √((1/m) Σ_i x_ni² + ε) ⊙ γ
+        y_n = x_n / √((1/m) Σ_i x_ni² + ε) ⊙ γ,        S_n = the trailing `normalized_shape` of example n
 
     Args and errors as `layer_norm`; there is no bias. eps=None stands for the machine epsilon of the
     dtype computed in (float32 for float16, bfloat16 and float32).
@@ -84,7 +84,8 @@ def partial_rms_norm(
 ) -> Tensor:
     """RMS normalization whose root mean square is estimated from the first part of the inputs.
 
-        y_n = x_n / √((1/k) Σ_{i≤k} x_ni² + ε) ⊙ γ,        k = ⌈fraction·m⌉
+        y_n = x_n / √((1/k) Σ_{i≤k} x_ni² + ε) ⊙ γ
+        S_n = the first k entries of example n,        k = ⌈fraction·m⌉
 
     Args:
         fraction: of the m entries, in order, that are averaged; above 0, at most 1.
@@ -113,7 +114,7 @@ def partial_rms_norm(
 def scale_norm(input: Tensor, scale: Tensor, eps: float = 1e-5) -> Tensor:
     """ScaleNorm: the last dimension is given one learned length.
 
-        y = g · x / max(‖x‖, ε)
+        y = g · x / max(‖x‖, ε),        S = the last dimension
 
     RMS norm with one γ for all features: ‖x‖ = √m · RMS(x).
 
@@ -136,6 +137,7 @@ def qk_norm(query: Tensor, key: Tensor, scale: Tensor, eps: float = 1e-6) -> tup
     """Query–key norm: both of length 1, and one scale for their products.
 
         q̂ = g · q / ‖q‖,    k̂ = k / ‖k‖,    so that q̂ · k̂ = g · cos(q, k)
+        S = the last dimension, one head
 
     Args:
         query, key: (*, C), C the size of one head.

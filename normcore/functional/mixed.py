@@ -13,6 +13,7 @@ def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) ->
     """AdaIN: instance norm of the content, scaled and shifted by the style's own statistics.
 
         y_nc… = σ_nc(s) · (x_nc… − μ_nc(x)) / σ_nc(x) + μ_nc(s),        σ = √(var + ε)
+        S_nc = the positions of channel c of n, in each of the two
 
     Args:
         content: x, (N, C, *).
@@ -52,6 +53,7 @@ def batch_instance_norm(
     """Batch-instance norm: a gate a channel between batch norm and instance norm.
 
         y = (ρ_c · x̂_batch + (1 − ρ_c) · x̂_instance) · γ_c + β_c,        0 ≤ ρ_c ≤ 1
+        S = those of batch norm and of instance norm
 
     Args:
         input: (N, C, *).
@@ -96,7 +98,7 @@ def switchable_norm(
 
         μ = Σ_k w_k μ_k,   σ² = Σ_k w′_k σ²_k,   k ∈ {instance, layer, batch}
         w = softmax(mean_weight),   w′ = softmax(var_weight)
-        y = (x − μ) / √(σ² + ε) · γ_c + β_c
+        y = (x − μ) / √(σ² + ε) · γ_c + β_c,        S = those of instance, layer and batch norm
 
     All variances are biased, the instance's too: a map of one pixel has variance 0, where the unbiased
     one would be 0/0. The running averages hold the batch's mean and (biased) variance.

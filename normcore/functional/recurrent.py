@@ -29,6 +29,7 @@ def normalized_lstm_cell(
 
         (f, i, o, g) = norm_ih(W_x x_t) + norm_hh(W_h h_{t−1}) + b
         c_t = σ(f) ⊙ c_{t−1} + σ(i) ⊙ tanh(g),        h_t = σ(o) ⊙ tanh(norm_out(c_t))
+        S = those of the norms
 
     With batch norm, W_x x_t and W_h h_{t−1} have statistics of their own: their scales differ, and that
     of the second changes with t. Each norm averages over the axes that it is made for.
@@ -70,7 +71,7 @@ def normalized_gru_cell(
 
         (x_r, x_z, x_n) = norm_ih(W_x x_t) + b,        (h_r, h_z, h_n) = norm_hh(W_h h_{t−1})
         r = σ(x_r + h_r),   z = σ(x_z + h_z),   n = tanh(x_n + r ⊙ h_n)
-        h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
+        h_t = (1 − z) ⊙ n + z ⊙ h_{t−1},        S = those of the norms
 
     Args:
         input: W_x x_t, (N, 3H).
@@ -111,7 +112,7 @@ def valid_batch_norm(
 ) -> tuple[Tensor, Tensor]:
     """Batch norm in training of those examples that have not ended; the others become 0.
 
-        S_c = the valid examples, m of them
+        y_nc = (x_nc − μ_c) / √(σ²_c + ε) · γ_c + β_c,        S_c = the valid examples, m of them
 
     One example has no variance: with m < 2 the statistics are `instead`, and the running averages stay.
     Nothing waits for the device: m is not asked for.

@@ -19,7 +19,8 @@ def filter_response_norm(
 ) -> Tensor:
     """Filter response norm, with its thresholded linear unit.
 
-        y_nc… = max(x_nc… / √(ν²_nc + ε) · γ_c + β_c, τ_c),        ν²_nc = mean of x² over the positions
+        y_nc… = max(x_nc… / √(ν²_nc + ε) · γ_c + β_c, τ_c),        ν²_nc = (1/m) Σ_{i∈S} x_i²
+        S_nc = the positions of channel c of n
 
     Args:
         input: (N, C, *).
@@ -46,9 +47,9 @@ def local_response_norm(
 ) -> Tensor:
     """Local response norm: divided by the squares of neighbouring channels at the same position.
 
-        y_c = x_c / (k + (α/n) Σ_{c′ ∈ N(c)} x_c′²)^β
+        y_c = x_c / (k + (α/n) Σ_{c′ ∈ S} x_c′²)^β,        S_c = n channels around c, at one position
 
-    N(c) is the n = `size` channels from c − ⌊n/2⌋ on; those outside count as 0.
+    They are the n = `size` channels from c − ⌊n/2⌋ on; those outside count as 0.
 
     Args:
         input: (N, C, *), at least three dimensions.
@@ -82,7 +83,8 @@ def evonorm_s0(
 ) -> Tensor:
     """EvoNorm-S0: a swish divided by the deviation of its group; an activation and its norm in one.
 
-        y = x · sigmoid(v_c x) / √(var_ng + ε) · γ_c + β_c
+        y_nc… = x_nc… · sigmoid(v_c x_nc…) / √(σ²_ng + ε) · γ_c + β_c
+        S_ng = the C/G channels of group g of n
 
     Args:
         input: (N, C, *).
@@ -129,7 +131,8 @@ def evonorm_b0(
 ) -> Tensor:
     """EvoNorm-B0: divided by the larger of the batch's deviation and a line through the instance's.
 
-        y = x / max(√(var_batch,c + ε), v_c x + √(var_instance,nc + ε)) · γ_c + β_c
+        y_nc… = x_nc… / max(√(σ²_c + ε), v_c x_nc… + √(σ²_nc + ε)) · γ_c + β_c
+        S = those of batch norm and of instance norm
 
     Args:
         input: (N, C, *).

@@ -59,7 +59,7 @@ def standardize_rms(
 ) -> Tensor:
     """Scale by the root mean square over an index set; nothing is subtracted.
 
-        y = x / √((1/m) Σ_{i∈S} x_i² + ε) · γ
+        y = x / √((1/m) Σ_{i∈S} x_i² + ε) · γ,        S: the positions along `dim`
 
     Arguments, result and dtypes as `standardize`.
 

@@ -21,7 +21,10 @@ def sync_batch_norm(
     eps: float = 1e-5,
     process_group=None,
 ) -> Tensor:
-    """Batch norm in training, whose index set S_c reaches over the processes of a group.
+    """Batch norm in training, whose index set reaches over the processes of a group.
+
+        y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_c + β_c
+        S_c = every position of channel c, on all processes
 
     The sums Σ x and Σ (x − μ)² are added up over the processes, one after the other, so that the result
     is that of batch norm over the joint batch, and as exact. Shards may differ in size; an empty one

@@ -13,7 +13,7 @@ __all__ = ["spectral_norm", "weight_norm", "weight_standardization"]
 def weight_norm(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
     """Weight norm: length and direction of each output's weights as separate parameters.
 
-        w_o = g_o · v_o / ‖v_o‖
+        w_o = g_o · v_o / ‖v_o‖,        S_o = all weights of output o
 
     Args:
         v: directions, any shape.
@@ -60,7 +60,7 @@ def weight_standardization(
 def spectral_norm(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
     """Spectral norm: the weight, as a matrix, divided by its largest singular value.
 
-        W_SN = W / σ,        σ = uᵀ W v
+        W_SN = W / σ,        σ = uᵀ W v,        S = the whole matrix
 
     u and v are the left and right singular vectors, held constant in the backward pass.
 

@@ -110,8 +110,8 @@ def decorrelated_batch_norm(
 ) -> Tensor:
     """Decorrelated batch norm: the channels of a group are whitened together.
 
-        x̂ = Σ^(−1/2) (x − μ),        Σ = (1/m) Σ_i (x_i − μ)(x_i − μ)ᵀ + ε I
-        y = x̂ · γ_c + β_c
+        y = γ ⊙ Σ^(−1/2) (x − μ) + β,        Σ = (1/m) Σ_i (x_i − μ)(x_i − μ)ᵀ + ε I
+        S_g = every position, the channels of group g together
 
     Args:
         input: (N, C) or (N, C, *); m counts examples and positions.

@@ -26,6 +26,8 @@ def batch_instance_norm_backward(
 
     Returns:
         dx, dρ, dγ, dβ.
+
+    Source: the chain rule on Nam and Kim (2018), "Batch-Instance Normalization".
     """
     x, dy = checked(input, grad_output)
     space = tuple(range(2, x.dim()))
@@ -53,7 +55,7 @@ def switchable_norm_backward(
 
         g = γ dy,   s = 1/√(σ² + ε)
         dμ_nc = −Σ g s,        dσ²_nc = −½ Σ g (x − μ) s³            sums over the positions
-        dx = g s + Σ_k [ w_k dμ_k + 2 w′_k dσ²_k (x − μ_k) ] / m_k,   d·_k = Σ d·_nc over S_k
+        dx = g s + Σ_k (w_k dμ_k + 2 w′_k dσ²_k (x − μ_k))/m_k,   dμ_k = Σ dμ_nc over S_k, dσ²_k likewise
         dw_k = Σ_nc dμ_nc μ_k,   and through the softmax  dλ = w ⊙ (dw − <w, dw>);   w′ likewise
 
     Args:
@@ -65,6 +67,8 @@ def switchable_norm_backward(
 
     Returns:
         dx, the gradients of mean_weight and var_weight, dγ, dβ.
+
+    Source: the chain rule on Luo, Ren, Peng, Zhang and Li (2018), equations 3 to 5.
     """
     x, dy = checked(input, grad_output)
     space = tuple(range(2, x.dim()))

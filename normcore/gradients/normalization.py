@@ -19,7 +19,9 @@ Dims = tuple[int, ...]
 
 
 def through_normalization(g: Tensor, x_hat: Tensor, inv_std: Tensor, dim: Dims) -> Tensor:
-    """∂L/∂x from g = ∂L/∂x̂: (g − mean_S(g) − x̂ · mean_S(g x̂)) · inv_std, S along `dim`.
+    """∂L/∂x from g = ∂L/∂x̂, S the positions along `dim`.
+
+        dx = (g − mean_S(g) − x̂ · mean_S(g x̂)) / √(σ²_S + ε)
 
     The gradient loses its component along 1 (a change of the mean) and along x̂ (a change of the
     scale), since neither would change x̂.
@@ -76,6 +78,8 @@ def batch_norm_eval_backward(
         dβ = Σ dy,        dγ = Σ dy·x̂,        dx = γ/√(v + ε) · dy
 
     Arguments, returns and errors: `batch_norm_backward`, with the running averages (C,).
+
+    Source: the chain rule on Ioffe and Szegedy (2015), Algorithm 2.
     """
     x, dy = checked(input, grad_output)
     dim = (0, *range(2, x.dim()))
@@ -105,6 +109,8 @@ def layer_norm_backward(
 
     Returns:
         dx, dγ, dβ.
+
+    Source: the chain rule on Ba, Kiros and Hinton (2016), equation 3.
     """
     x, dy = checked(input, grad_output)
     dim = tuple(range(-len(normalized_shape), 0))
@@ -126,6 +132,8 @@ def rms_norm_backward(
         dx = (g − x̂ · mean_S(g x̂)) / ρ,    dγ = Σ_n dy·x̂
 
     Arguments: `layer_norm_backward`. Returns dx and dγ.
+
+    Source: the chain rule on Zhang and Sennrich (2019), equation 4.
     """
     x, dy = checked(input, grad_output)
     dim = tuple(range(-len(normalized_shape), 0))
@@ -152,6 +160,8 @@ def group_norm_backward(
 
     Returns:
         dx, dγ (C,), dβ (C,).
+
+    Source: the chain rule on Wu and He (2018), equation 7.
     """
     x, dy = checked(input, grad_output)
     g = scaled(dy, per_channel(weight, x))
@@ -168,7 +178,11 @@ def instance_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients through instance norm: group norm's with one channel a group.
 
+        g = γ_c dy,    dx = through_normalization(g),    dγ_c = Σ dy·x̂,    dβ_c = Σ dy
+
     Arguments and returns: `group_norm_backward`.
+
+    Source: the chain rule on Ulyanov, Vedaldi and Lempitsky (2016).
     """
     return group_norm_backward(grad_output, input, input.shape[1], weight, eps)
 

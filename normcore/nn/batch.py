@@ -11,26 +11,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 
 class BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
-    """y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_c + β_c; what BatchNorm1d, 2d and 3d share.
-
-    In training μ, σ² are the batch's and the running averages follow them; in evaluation they are the
-    running averages, or the batch's where track_running_stats is False.
-
-    Args:
-        num_features: C.
-        eps: ε, under the root.
-        momentum: weight of the new value in the running averages; None keeps the plain average of all
-            batches seen.
-        affine: learn γ and β.
-        track_running_stats: keep running averages for evaluation.
-        bias: with affine, learn β.
-
-    Raises:
-        ValueError: input of the wrong number of dimensions, or with one value a channel in training.
-        RuntimeError: input whose second dimension is not num_features.
-
-    Source: Ioffe and Szegedy (2015), Algorithms 1 and 2; per channel for images: section 3.2.
-    """
+    """What BatchNorm1d, 2d and 3d share."""
 
     @leaf
     def forward(self, input: Tensor) -> Tensor:
@@ -51,15 +32,64 @@ class BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
 
 
 class BatchNorm1d(BatchNorm, torch.nn.BatchNorm1d):
-    """Batch norm of (N, C) over N, or of (N, C, L) over N and L. Arguments and errors: `BatchNorm`."""
+    """Batch norm of tables and sequences: one mean and variance a channel.
+
+        y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_c + β_c,        S_c = every position of channel c
+
+    In training μ, σ² are the batch's and the running averages follow them; in evaluation they are the
+    running averages, or the batch's where track_running_stats is False.
+
+    >>> x = torch.tensor([[0.0, 10.0], [4.0, 30.0]])
+    >>> nn.BatchNorm1d(2)(x).round().tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
+
+    Shape: (N, C) or (N, C, L) to the same; S_c is N, or N and L.
+
+    Args:
+        num_features: C.
+        eps: ε, under the root.
+        momentum: weight of the new value in the running averages; None keeps the plain average of all
+            batches seen.
+        affine: learn γ and β.
+        track_running_stats: keep running averages for evaluation.
+        bias: with affine, learn β.
+
+    Raises:
+        ValueError: input of the wrong number of dimensions, or with one value a channel in training.
+        RuntimeError: input whose second dimension is not num_features.
+
+    Source: Ioffe and Szegedy (2015), Algorithms 1 and 2.
+    """
 
 
 class BatchNorm2d(BatchNorm, torch.nn.BatchNorm2d):
-    """Batch norm of images (N, C, H, W) over N, H and W: one statistic a feature map.
+    """Batch norm of images: one mean and variance a feature map.
 
-    Arguments and errors: `BatchNorm`.
+        y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_c + β_c,        S_c = N, H and W of channel c
+
+    >>> y = nn.BatchNorm2d(3)(torch.randn(8, 3, 4, 4))
+    >>> y.mean((0, 2, 3)).abs().max().item() < 1e-6
+    True
+
+    Shape: (N, C, H, W) to the same.
+
+    Arguments and errors: `BatchNorm1d`.
+
+    Source: Ioffe and Szegedy (2015), section 3.2.
     """
 
 
 class BatchNorm3d(BatchNorm, torch.nn.BatchNorm3d):
-    """Batch norm of volumes (N, C, D, H, W) over N, D, H and W. Arguments and errors: `BatchNorm`."""
+    """Batch norm of volumes: one mean and variance a channel.
+
+        y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_c + β_c,        S_c = N, D, H and W of channel c
+
+    >>> nn.BatchNorm3d(3)(torch.randn(2, 3, 4, 5, 6)).shape
+    torch.Size([2, 3, 4, 5, 6])
+
+    Shape: (N, C, D, H, W) to the same.
+
+    Arguments and errors: `BatchNorm1d`.
+
+    Source: Ioffe and Szegedy (2015), section 3.2.
+    """

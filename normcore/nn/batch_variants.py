@@ -14,6 +14,15 @@ __all__ = ["GhostBatchNorm", "MeanOnlyBatchNorm", "VirtualBatchNorm"]
 class GhostBatchNorm(BatchNorm):
     """Batch norm of parts of the batch, each by its own statistics; evaluation as batch norm.
 
+        y_nc… = (x_nc… − μ_kc) / √(σ²_kc + ε) · γ_c + β_c,        n in part k
+        S_kc = all positions of channel c in the examples of part k
+
+    >>> x = torch.tensor([[0.0], [2.0], [10.0], [30.0]])
+    >>> nn.GhostBatchNorm(1, virtual_batch_size=2)(x).round().tolist()
+    [[-1.0], [1.0], [-1.0], [1.0]]
+
+    Shape: (N, C) or (N, C, *) to the same.
+
     Args:
         num_features: C.
         virtual_batch_size: the largest size of a part.
@@ -58,6 +67,16 @@ class GhostBatchNorm(BatchNorm):
 class VirtualBatchNorm(torch.nn.Module):
     """Each example normalized with a reference batch, which stands at the head of every input.
 
+        y_nc… = (x_nc… − μ_nc) / √(σ²_nc + ε) · γ_c + β_c
+        S_nc = all positions of channel c in the reference batch and in example n
+
+    >>> layer = nn.VirtualBatchNorm(2, reference_size=3)
+    >>> x = torch.randn(5, 2)
+    >>> torch.allclose(layer(x)[3], layer(x[:4])[3])  # fifth unseen
+    True
+
+    Shape: (R + N, C) or (R + N, C, *), the R reference examples first, to the same.
+
     Args:
         num_features: C.
         reference_size: examples at the head of the input that are the reference.
@@ -99,7 +118,14 @@ class VirtualBatchNorm(torch.nn.Module):
 
 
 class MeanOnlyBatchNorm(torch.nn.Module):
-    """y = x − μ_c + β_c: only the mean is removed; follows a weight-normalized layer.
+    """Only the mean is removed; follows a weight-normalized layer.
+
+        y_nc… = x_nc… − μ_c + β_c,        S_c = every position of channel c
+
+    >>> nn.MeanOnlyBatchNorm(1)(torch.tensor([[1.0], [5.0]])).tolist()
+    [[-2.0], [2.0]]
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_features: C.

@@ -12,7 +12,18 @@ __all__ = ["AdaptiveInstanceNorm", "AdaptiveLayerNorm", "ConditionalBatchNorm"]
 
 
 class AdaptiveInstanceNorm(Module):
-    """y = σ(s) · (x − μ(x)) / σ(x) + μ(s): the content takes on the style's channel statistics.
+    """The content takes on the style's channel statistics.
+
+        y_nc… = σ_nc(s) · (x_nc… − μ_nc(x)) / σ_nc(x) + μ_nc(s),        σ = √(var + ε)
+        S_nc = the positions of channel c of n, in each of the two
+
+    >>> content = torch.randn(1, 2, 8, 8)
+    >>> style = 3 * torch.randn(1, 2, 5, 5) + 7
+    >>> y = nn.AdaptiveInstanceNorm()(content, style)
+    >>> torch.allclose(y.mean((2, 3)), style.mean((2, 3)), atol=1e-4)
+    True
+
+    Shape: content (N, C, *) and style (N, C, *), with positions of its own, to the content's.
 
     Args:
         eps: ε.
@@ -53,7 +64,15 @@ class _ConstantEmbedding(Embedding):
 
 
 class AdaptiveLayerNorm(Module):
-    """y = LN(x) ⊙ (1 + γ(c)) + β(c), γ and β linear in a condition.
+    """Layer norm whose γ and β are linear in a condition.
+
+        y_n = (x_n − μ_n) / √(σ²_n + ε) ⊙ (1 + γ(c_n)) + β(c_n),        S_n = the last dimension of x
+
+    >>> layer = nn.AdaptiveLayerNorm(4, 2)
+    >>> layer(torch.randn(3, 5, 4), torch.randn(3, 2)).shape
+    torch.Size([3, 5, 4])
+
+    Shape: x (N, *, features) and c (N, condition_features) to that of x.
 
     The linear map gives β and then γ, as in the authors' code, and starts at 0: the layer starts as layer
     norm without affine parameters.
@@ -86,7 +105,16 @@ class AdaptiveLayerNorm(Module):
 
 
 class ConditionalBatchNorm(torch.nn.modules.batchnorm._NormBase):
-    """Batch norm whose γ and β are looked up by a class: y = x̂ · γ_k,c + β_k,c.
+    """Batch norm whose γ and β are looked up by a class.
+
+        y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_kc + β_kc,        k the class of n
+        S_c = every position of channel c
+
+    >>> layer = nn.ConditionalBatchNorm(2, num_classes=3)
+    >>> layer(torch.randn(4, 2), torch.tensor([0, 2, 1, 0])).shape
+    torch.Size([4, 2])
+
+    Shape: (N, C) or (N, C, *), and the classes (N,), to that of the input.
 
     Args:
         num_features: C.

@@ -12,7 +12,17 @@ __all__ = ["DecorrelatedBatchNorm"]
 
 
 class DecorrelatedBatchNorm(Module):
-    """y = Σ^(−1/2) (x − μ) · γ_c + β_c, Σ the covariance of the channels of a group over the batch.
+    """The channels of a group are whitened together: centred, scaled and decorrelated.
+
+        y = γ ⊙ Σ^(−1/2) (x − μ) + β,        Σ = (1/m) Σ_i (x_i − μ)(x_i − μ)ᵀ + ε I
+        S_g = every position, the channels of group g together
+
+    >>> x = torch.randn(100, 2) @ torch.tensor([[1.0, 0.9], [0.0, 1.0]])
+    >>> covariance = nn.DecorrelatedBatchNorm(2)(x).T.cov(correction=0)
+    >>> torch.allclose(covariance, torch.eye(2), atol=1e-3)
+    True
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_features: C.

@@ -10,7 +10,15 @@ __all__ = ["GroupNorm"]
 
 
 class GroupNorm(torch.nn.GroupNorm):
-    """y_nc… = (x_nc… − μ_ng) / √(σ²_ng + ε) · γ_c + β_c, channel c in group g.
+    """One mean and variance an example and group of channels.
+
+        y_nc… = (x_nc… − μ_ng) / √(σ²_ng + ε) · γ_c + β_c,        S_ng = the C/G channels of group g of n
+
+    >>> y = nn.GroupNorm(2, 4)(torch.randn(1, 4, 8, 8))
+    >>> y.unflatten(1, (2, 2)).mean((2, 3, 4)).abs().max().item() < 1e-6
+    True
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_groups: G, a divisor of num_channels.

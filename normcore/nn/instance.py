@@ -10,22 +10,7 @@ __all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]
 
 
 class InstanceNorm(torch.nn.modules.instancenorm._InstanceNorm):
-    """y_nc… = (x_nc… − μ_nc) / √(σ²_nc + ε) · γ_c + β_c; what InstanceNorm1d, 2d and 3d share.
-
-    Args:
-        num_features: C.
-        eps: ε, under the root.
-        momentum: weight of the new value in the running averages; None leaves them as they are.
-        affine: learn γ and β (off by default, as in torch.nn).
-        track_running_stats: keep running averages and use them in evaluation (off by default).
-        bias: with affine, learn β.
-
-    Raises:
-        ValueError: input of the wrong number of dimensions, with one position a channel, or, with
-            affine, whose channels are not num_features.
-
-    Source: Ulyanov, Vedaldi and Lempitsky (2016), "Instance Normalization".
-    """
+    """What InstanceNorm1d, 2d and 3d share."""
 
     @leaf
     def forward(self, input: Tensor) -> Tensor:
@@ -46,18 +31,60 @@ class InstanceNorm(torch.nn.modules.instancenorm._InstanceNorm):
 
 
 class InstanceNorm1d(InstanceNorm, torch.nn.InstanceNorm1d):
-    """Instance norm of sequences (N, C, L) or (C, L), over L. Arguments and errors: `InstanceNorm`."""
+    """Instance norm of sequences: one mean and variance an example and channel.
+
+        y_nc… = (x_nc… − μ_nc) / √(σ²_nc + ε) · γ_c + β_c,        S_nc = the positions of channel c of n
+
+    >>> x = torch.tensor([[[0.0, 4.0]], [[10.0, 30.0]]])
+    >>> nn.InstanceNorm1d(1)(x).round().tolist()
+    [[[-1.0, 1.0]], [[-1.0, 1.0]]]
+
+    Shape: (N, C, L) or (C, L) to the same.
+
+    Args:
+        num_features: C.
+        eps: ε, under the root.
+        momentum: weight of the new value in the running averages; None leaves them as they are.
+        affine: learn γ and β (off by default, as in torch.nn).
+        track_running_stats: keep running averages and use them in evaluation (off by default).
+        bias: with affine, learn β.
+
+    Raises:
+        ValueError: input of the wrong number of dimensions, with one position a channel, or, with
+            affine, whose channels are not num_features.
+
+    Source: Ulyanov, Vedaldi and Lempitsky (2016), "Instance Normalization".
+    """
 
 
 class InstanceNorm2d(InstanceNorm, torch.nn.InstanceNorm2d):
-    """Instance norm of images (N, C, H, W) or (C, H, W), over H and W.
+    """Instance norm of images: one mean and variance an example and feature map.
 
-    Arguments and errors: `InstanceNorm`.
+        y_nc… = (x_nc… − μ_nc) / √(σ²_nc + ε) · γ_c + β_c,        S_nc = the positions of channel c of n
+
+    >>> y = nn.InstanceNorm2d(3)(torch.randn(2, 3, 8, 8))
+    >>> y.mean((2, 3)).abs().max().item() < 1e-6
+    True
+
+    Shape: (N, C, H, W) or (C, H, W) to the same.
+
+    Arguments and errors: `InstanceNorm1d`.
+
+    Source: Ulyanov, Vedaldi and Lempitsky (2016), "Instance Normalization".
     """
 
 
 class InstanceNorm3d(InstanceNorm, torch.nn.InstanceNorm3d):
-    """Instance norm of volumes (N, C, D, H, W) or (C, D, H, W), over D, H and W.
+    """Instance norm of volumes: one mean and variance an example and channel.
 
-    Arguments and errors: `InstanceNorm`.
+        y_nc… = (x_nc… − μ_nc) / √(σ²_nc + ε) · γ_c + β_c,        S_nc = the positions of channel c of n
+
+    >>> nn.InstanceNorm3d(3)(torch.randn(2, 3, 4, 5, 6)).shape
+    torch.Size([2, 3, 4, 5, 6])
+
+    Shape: (N, C, D, H, W) or (C, D, H, W) to the same.
+
+    Arguments and errors: `InstanceNorm1d`.
+
+    Source: Ulyanov, Vedaldi and Lempitsky (2016), "Instance Normalization".
     """

@@ -14,7 +14,15 @@ __all__ = ["DynamicTanh", "LayerNorm", "PartialRMSNorm", "QKNorm", "RMSNorm", "S
 
 
 class LayerNorm(torch.nn.LayerNorm):
-    """y_n = (x_n − μ_n) / √(σ²_n + ε) ⊙ γ + β, over the last dimensions of each example.
+    """One mean and variance an example, over its last dimensions.
+
+        y_n = (x_n − μ_n) / √(σ²_n + ε) ⊙ γ + β,        S_n = the trailing `normalized_shape` of example n
+
+    >>> x = torch.tensor([[0.0, 4.0], [10.0, 30.0]])
+    >>> nn.LayerNorm(2)(x).round().tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
+
+    Shape: (*, *normalized_shape) to the same.
 
     Args:
         normalized_shape: the trailing dimensions, or their one size.
@@ -34,7 +42,15 @@ class LayerNorm(torch.nn.LayerNorm):
 
 
 class RMSNorm(torch.nn.RMSNorm):
-    """y_n = x_n / √((1/m) Σ_i x_ni² + ε) ⊙ γ, over the last dimensions of each example.
+    """Divided by the root mean square of an example's last dimensions; nothing is subtracted.
+
+        y_n = x_n / √((1/m) Σ_i x_ni² + ε) ⊙ γ,        S_n = the trailing `normalized_shape` of example n
+
+    >>> x = torch.tensor([1.0, 1.0, 7.0, 7.0])  # root mean square 5
+    >>> torch.allclose(nn.RMSNorm(4)(x), x / 5)
+    True
+
+    Shape: (*, *normalized_shape) to the same.
 
     Args:
         normalized_shape: the trailing dimensions, or their one size.
@@ -54,6 +70,15 @@ class RMSNorm(torch.nn.RMSNorm):
 
 class PartialRMSNorm(RMSNorm):
     """RMS norm whose root mean square is estimated from the first ⌈fraction·m⌉ entries.
+
+        y_n = x_n / √((1/k) Σ_{i≤k} x_ni² + ε) ⊙ γ
+        S_n = the first k entries of example n,        k = ⌈fraction·m⌉
+
+    >>> x = torch.tensor([2.0, 2.0, 6.0, 8.0])
+    >>> nn.PartialRMSNorm(4, 0.5)(x).round().tolist()
+    [1.0, 1.0, 3.0, 4.0]
+
+    Shape: (*, *normalized_shape) to the same.
 
     Args:
         normalized_shape, eps, elementwise_affine: as RMSNorm.
@@ -83,7 +108,15 @@ class PartialRMSNorm(RMSNorm):
 
 
 class ScaleNorm(Module):
-    """y = g · x / max(‖x‖, ε), one learned length g, which starts at √C.
+    """The last dimension is given one learned length g, which starts at √C.
+
+        y = g · x / max(‖x‖, ε),        S = the last dimension
+
+    >>> x = torch.tensor([3.0, 0.0, 0.0, 4.0])
+    >>> nn.ScaleNorm(4)(x).norm().round().item()
+    2.0
+
+    Shape: (*, C) to the same.
 
     Args:
         features: C, the size of the last dimension.
@@ -112,7 +145,14 @@ class ScaleNorm(Module):
 
 
 class DynamicTanh(Module):
-    """y = γ ⊙ tanh(α x) + β: a norm's squashing without its statistics.
+    """A norm's squashing without its statistics; there is no index set.
+
+        y = γ ⊙ tanh(α x) + β
+
+    >>> nn.DynamicTanh(2)(torch.tensor([0.0, 100.0])).tolist()
+    [0.0, 1.0]
+
+    Shape: (*, C) to the same.
 
     Args:
         features: C, the size of the last dimension.
@@ -146,8 +186,16 @@ class QKNorm(Module):
     """Queries and keys of length 1, and one learned scale for their products.
 
         q̂ = g · q / ‖q‖,    k̂ = k / ‖k‖,    so that q̂ · k̂ = g · cos(q, k)
+        S = the last dimension, one head
 
-    Use them in attention with scale 1. ‖·‖ is over the last dimension, one head.
+    Use them in attention with scale 1.
+
+    >>> query, key = torch.tensor([2.0, 0.0]), torch.tensor([5.0, 0.0])
+    >>> query, key = nn.QKNorm(10.0)(query, key)
+    >>> (query @ key).item()
+    10.0
+
+    Shape: two of (*, C), C the size of one head, to the same.
 
     Args:
         scale: what g starts at. The paper takes log₂(L² − L), L the 97.5th percentile of the lengths of

@@ -12,7 +12,16 @@ __all__ = ["BatchInstanceNorm", "SwitchableNorm"]
 
 
 class BatchInstanceNorm(torch.nn.modules.batchnorm._NormBase):
-    """y = (ρ_c · x̂_batch + (1 − ρ_c) · x̂_instance) · γ_c + β_c.
+    """A gate a channel between batch norm and instance norm.
+
+        y = (ρ_c · x̂_batch + (1 − ρ_c) · x̂_instance) · γ_c + β_c,        0 ≤ ρ_c ≤ 1
+        S = those of batch norm and of instance norm
+
+    >>> layer, x = nn.BatchInstanceNorm(3), torch.randn(4, 3, 8, 8)
+    >>> torch.allclose(layer(x), nn.BatchNorm2d(3)(x), atol=1e-5)
+    True
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     ρ starts at 1, batch norm. It is to stay in [0, 1]: call `clamp_gates` after each step of the
     optimizer. The paper trains it with ten times the learning rate and without weight decay.
@@ -60,6 +69,16 @@ class BatchInstanceNorm(torch.nn.modules.batchnorm._NormBase):
 
 class SwitchableNorm(torch.nn.modules.batchnorm._NormBase):
     """Means and variances of instance, layer and batch norm, averaged with learned weights.
+
+        μ = Σ_k w_k μ_k,   σ² = Σ_k w′_k σ²_k,   k ∈ {instance, layer, batch}
+        w = softmax(mean_weight),   w′ = softmax(var_weight)
+        y = (x − μ) / √(σ² + ε) · γ_c + β_c,        S = those of instance, layer and batch norm
+
+    >>> layer = nn.SwitchableNorm(3)
+    >>> layer(torch.randn(4, 3, 8, 8)).shape, layer.mean_weight.tolist()
+    (torch.Size([4, 3, 8, 8]), [1.0, 1.0, 1.0])
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     The weights are two softmaxes, one for the means and one for the variances, that start even.
 

@@ -185,9 +185,17 @@ class BatchNormLSTM(_LSTM):
 
         (f, i, o, g) = BN(W_h h_{t−1}) + BN(W_x x_t) + b
         c_t = σ(f) ⊙ c_{t−1} + σ(i) ⊙ tanh(g),        h_t = σ(o) ⊙ tanh(BN(c_t))
+        S_tc = the examples valid at t
 
     With statistics per "sequence" (Laurent et al.), W_x x alone is normalized, over all examples and
     all of their valid steps together.
+
+    >>> layer = nn.BatchNormLSTM(4, 3, max_steps=7)
+    >>> y, (h, c) = layer(torch.randn(2, 7, 4))
+    >>> y.shape, h.shape
+    (torch.Size([2, 7, 3]), torch.Size([1, 2, 3]))
+
+    Shape: (N, T, input_size) to (N, T, hidden_size), with the states (1, N, hidden_size).
 
     Args:
         input_size, hidden_size: of x_t and h_t.
@@ -221,6 +229,14 @@ class BatchNormGRU(_GRU):
 
         r = σ(BN(W_x x_t) + BN(W_h h_{t−1}) + b),  z likewise
         n = tanh(BN(W_x x_t) + b + r ⊙ BN(W_h h_{t−1})),        h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
+        S_tc = the examples valid at t
+
+    >>> layer = nn.BatchNormGRU(4, 3, max_steps=7)
+    >>> y, h = layer(torch.randn(2, 7, 4))
+    >>> y.shape, h.shape
+    (torch.Size([2, 7, 3]), torch.Size([1, 2, 3]))
+
+    Shape: (N, T, input_size) to (N, T, hidden_size), with the state (1, N, hidden_size).
 
     Arguments and errors: `BatchNormLSTM`.
 
@@ -242,7 +258,17 @@ class BatchNormGRU(_GRU):
 
 
 class LayerNormLSTM(_LSTM):
-    """LSTM with layer norm: BatchNormLSTM's equations with LN in place of BN; nothing depends on t or N.
+    """LSTM with layer norm; nothing depends on t or N.
+
+        (f, i, o, g) = LN(W_h h_{t−1}) + LN(W_x x_t) + b
+        c_t = σ(f) ⊙ c_{t−1} + σ(i) ⊙ tanh(g),        h_t = σ(o) ⊙ tanh(LN(c_t))
+        S_n = the 4H of example n together, and the H of its cell
+
+    >>> y, (h, c) = nn.LayerNormLSTM(4, 3)(torch.randn(2, 7, 4))
+    >>> y.shape, h.shape
+    (torch.Size([2, 7, 3]), torch.Size([1, 2, 3]))
+
+    Shape: (N, T, input_size) to (N, T, hidden_size), with the states (1, N, hidden_size).
 
     Args:
         input_size, hidden_size: of x_t and h_t.
@@ -264,6 +290,12 @@ class LayerNormGRU(_GRU):
         h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
 
     b stands for the offsets of both norms, which add up, but for the one inside r ⊙ (…).
+
+    >>> y, h = nn.LayerNormGRU(4, 3)(torch.randn(2, 7, 4))
+    >>> y.shape, h.shape
+    (torch.Size([2, 7, 3]), torch.Size([1, 2, 3]))
+
+    Shape: (N, T, input_size) to (N, T, hidden_size), with the state (1, N, hidden_size).
 
     Args:
         input_size, hidden_size: of x_t and h_t.

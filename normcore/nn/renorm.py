@@ -12,7 +12,9 @@ __all__ = ["BatchRenorm", "renorm_limits"]
 
 
 def renorm_limits(step: Tensor) -> tuple[Tensor, Tensor]:
-    """(r_max, d_max) at a step of training, a tensor without dimensions, as in the paper's experiments.
+    """(r_max, d_max) at a step t of training, a tensor without dimensions, as in the paper's experiments.
+
+        r_max = 1 + 2 · clip((t − 5000) / 35000, 0, 1),        d_max = 5 · clip((t − 5000) / 20000, 0, 1)
 
     Batch norm (1, 0) for 5,000 steps; then r_max rises evenly to 3 at step 40,000, and d_max to 5 at
     step 25,000.
@@ -26,10 +28,21 @@ def renorm_limits(step: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class BatchRenorm(Module):
-    """y = ((x − μ_c) / σ_B · r + d) · γ_c + β_c, with r and d from the running averages, clipped.
+    """Batch norm corrected towards what the running averages would give.
+
+        σ_B = √(σ²_c + ε)
+        r = clip(σ_B / σ_run, 1/r_max, r_max),        d = clip((μ_c − μ_run) / σ_run, −d_max, d_max)
+        y_nc… = ((x_nc… − μ_c) / σ_B · r + d) · γ_c + β_c,        S_c = every position of channel c
 
     Training and evaluation agree up to the clipping. The limits follow a schedule over the steps that
     the layer has seen.
+
+    >>> layer, x = nn.BatchRenorm(2), torch.randn(6, 2)
+    >>> batch_norm = nn.BatchNorm1d(2, eps=1e-3)
+    >>> torch.allclose(layer(x), batch_norm(x), atol=1e-5)  # at first
+    True
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_features: C.

@@ -8,7 +8,15 @@ __all__ = ["DeepNorm", "PostNorm", "PreNorm", "SandwichNorm", "SkipInit", "deepn
 
 
 class PreNorm(Module):
-    """y = x + f(norm(x)): the residual stream itself is never normalized.
+    """The norm before the sublayer: the residual stream itself is never normalized.
+
+        y = x + f(norm(x))
+
+    >>> block = nn.PreNorm(nn.LayerNorm(4), torch.nn.Linear(4, 4))
+    >>> block(torch.randn(2, 4)).shape
+    torch.Size([2, 4])
+
+    Shape: (*, C) to the same.
 
     Args:
         norm, sublayer: modules from (*, C) to (*, C).
@@ -26,7 +34,15 @@ class PreNorm(Module):
 
 
 class PostNorm(Module):
-    """y = norm(x + f(x)): the original Transformer.
+    """The norm after the sum: the original Transformer.
+
+        y = norm(x + f(x))
+
+    >>> block = nn.PostNorm(nn.LayerNorm(2), torch.nn.Linear(2, 2))
+    >>> block(torch.randn(1, 2)).abs().round().tolist()
+    [[1.0, 1.0]]
+
+    Shape: (*, C) to the same.
 
     Args:
         norm, sublayer: modules from (*, C) to (*, C).
@@ -44,7 +60,16 @@ class PostNorm(Module):
 
 
 class SandwichNorm(Module):
-    """y = x + norm_out(f(norm_in(x))): a norm on both sides of the sublayer.
+    """A norm on both sides of the sublayer.
+
+        y = x + norm_out(f(norm_in(x)))
+
+    >>> first, last = nn.LayerNorm(4), nn.LayerNorm(4)
+    >>> block = nn.SandwichNorm(first, torch.nn.Linear(4, 4), last)
+    >>> block(torch.randn(2, 4)).shape
+    torch.Size([2, 4])
+
+    Shape: (*, C) to the same.
 
     Args:
         norm_in, norm_out, sublayer: modules from (*, C) to (*, C).
@@ -63,7 +88,16 @@ class SandwichNorm(Module):
 
 
 class DeepNorm(Module):
-    """y = norm(α x + f(x)): post-norm with a heavier residual, for very deep Transformers.
+    """Post-norm with a heavier residual, for very deep Transformers.
+
+        y = norm(α x + f(x))
+
+    >>> alpha, beta = nn.deepnorm_constants(8)
+    >>> block = nn.DeepNorm(nn.LayerNorm(4), torch.nn.Linear(4, 4), alpha)
+    >>> block(torch.randn(2, 4)).shape
+    torch.Size([2, 4])
+
+    Shape: (*, C) to the same.
 
     The weights of f (feed-forward, value and output projections) are to start smaller by a factor β:
     `deepnorm_constants` gives both.
@@ -89,7 +123,9 @@ class DeepNorm(Module):
 
 
 def deepnorm_constants(layers: int) -> tuple[float, float]:
-    """α = (2M)^(1/4) and β = (8M)^(−1/4) for a Transformer of M layers, encoder or decoder alone.
+    """α and β of DeepNorm for a Transformer of M layers, encoder or decoder alone.
+
+        α = (2M)^(1/4),        β = (8M)^(−1/4)
 
     Raises:
         ValueError: layers below 1.
@@ -102,7 +138,15 @@ def deepnorm_constants(layers: int) -> tuple[float, float]:
 
 
 class SkipInit(Module):
-    """y = x + α f(x), α learned and 0 at first: the block starts as the identity, without a norm.
+    """A block without a norm that starts as the identity: α is learned, and 0 at first.
+
+        y = x + α f(x)
+
+    >>> x = torch.randn(2, 4)
+    >>> torch.equal(nn.SkipInit(torch.nn.Linear(4, 4))(x), x)
+    True
+
+    Shape: (*, C) to the same.
 
     Args:
         sublayer: a module from (*, C) to (*, C).

@@ -12,7 +12,16 @@ __all__ = ["EvoNormB0", "EvoNormS0", "FilterResponseNorm", "LocalResponseNorm"]
 
 
 class FilterResponseNorm(Module):
-    """y = max(x / √(ν²_nc + ε) · γ_c + β_c, τ_c), ν² the mean of x² over the positions.
+    """Divided by the root mean square of a map, with a thresholded linear unit.
+
+        y_nc… = max(x_nc… / √(ν²_nc + ε) · γ_c + β_c, τ_c),        ν²_nc = (1/m) Σ_{i∈S} x_i²
+        S_nc = the positions of channel c of n
+
+    >>> x = torch.tensor([[[5.0, -5.0]]])
+    >>> nn.FilterResponseNorm(1)(x).round().tolist()
+    [[[1.0, 0.0]]]
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_features: C.
@@ -48,7 +57,14 @@ class FilterResponseNorm(Module):
 
 
 class LocalResponseNorm(torch.nn.LocalResponseNorm):
-    """y_c = x_c / (k + (α/n) Σ x_c′²)^β over the n neighbouring channels.
+    """Divided by the squares of neighbouring channels at the same position.
+
+        y_c = x_c / (k + (α/n) Σ_{c′ ∈ S} x_c′²)^β,        S_c = n channels around c, at one position
+
+    >>> nn.LocalResponseNorm(3)(torch.randn(2, 5, 4, 4)).shape
+    torch.Size([2, 5, 4, 4])
+
+    Shape: (N, C, *) to the same.
 
     Args:
         size: n.
@@ -63,7 +79,15 @@ class LocalResponseNorm(torch.nn.LocalResponseNorm):
 
 
 class EvoNormS0(Module):
-    """y = x · sigmoid(v_c x) / √(var_ng + ε) · γ_c + β_c; norm and activation in one.
+    """A swish divided by the deviation of its group; norm and activation in one.
+
+        y_nc… = x_nc… · sigmoid(v_c x_nc…) / √(σ²_ng + ε) · γ_c + β_c
+        S_ng = the C/G channels of group g of n
+
+    >>> nn.EvoNormS0(2, 4)(torch.zeros(1, 4, 3, 3)).abs().max().item()
+    0.0
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_groups: G, a divisor of num_features.
@@ -98,7 +122,15 @@ class EvoNormS0(Module):
 
 
 class EvoNormB0(Module):
-    """y = x / max(√(var_batch + ε), v_c x + √(var_instance + ε)) · γ_c + β_c.
+    """Divided by the larger of the batch's deviation and a line through the instance's.
+
+        y_nc… = x_nc… / max(√(σ²_c + ε), v_c x_nc… + √(σ²_nc + ε)) · γ_c + β_c
+        S = those of batch norm and of instance norm
+
+    >>> nn.EvoNormB0(3)(torch.randn(4, 3, 8, 8)).shape
+    torch.Size([4, 3, 8, 8])
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_features: C.

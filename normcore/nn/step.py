@@ -15,9 +15,18 @@ __all__ = ["StepBatchNorm"]
 class StepBatchNorm(Module):
     """Batch norm with running averages of its own for each time step; γ and β are shared.
 
+        y_nc = (x_nc − μ_tc) / √(σ²_tc + ε) · γ_c + β_c,        S_tc = the examples valid at t
+
     Training normalizes by the valid examples of the step. Where fewer than two are left, and beyond the
     longest step seen in training, the last seen step's averages are used. A step is seen when its
     averages have moved.
+
+    >>> layer = nn.StepBatchNorm(2, max_steps=3)
+    >>> x = torch.tensor([[0.0, 1.0], [2.0, 5.0]])
+    >>> layer(x, step=0).mul(10).round().tolist()  # γ starts at 0.1
+    [[-1.0, -1.0], [1.0, 1.0]]
+
+    Shape: (N, C) at a step to the same.
 
     Args:
         num_features: C.

@@ -15,13 +15,21 @@ __all__ = ["SyncBatchNorm"]
 
 
 class SyncBatchNorm(BatchNorm, torch.nn.SyncBatchNorm):
-    """Batch norm whose index set S_c reaches over the processes of a group.
+    """Batch norm whose index set reaches over the processes of a group.
+
+        y_nc… = (x_nc… − μ_c) / √(σ²_c + ε) · γ_c + β_c
+        S_c = every position of channel c, on all processes
 
     Shards may differ in size; an empty one takes part with zeros. Every process of the group must run
     forward and backward, or all fail.
 
     In evaluation, and where torch.distributed is not initialised, it is batch norm. Unlike torch.nn's it
     runs on a CPU too.
+
+    >>> nn.SyncBatchNorm(1)(torch.tensor([[0.0], [2.0]])).round().tolist()
+    [[-1.0], [1.0]]
+
+    Shape: (N, C) or (N, C, *) to the same.
 
     Args:
         num_features, eps, momentum, affine, track_running_stats, bias: as BatchNorm1d.

@@ -22,7 +22,13 @@ class _WeightNorm(parametrizations._WeightNorm):
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
-    """Give a parameter the form w_o = g_o · v_o / ‖v_o‖, with g and v learned in its place.
+    """Give a parameter a length and a direction, g and v, which are learned in its place.
+
+        w_o = g_o · v_o / ‖v_o‖,        S_o = all weights of output o
+
+    >>> layer = nn.weight_norm(torch.nn.Linear(4, 3))
+    >>> sorted(name for name, _ in layer.named_parameters())
+    ['bias', 'parametrizations.weight.original0', 'parametrizations.weight.original1']
 
     Names, shapes and errors are torch.nn.utils.parametrizations'.
 
@@ -46,6 +52,11 @@ def initialize_from_data(module: Module, input: Tensor) -> Tensor:
     """Set g and the bias of a weight-normalized layer so that its output on a batch has mean 0, deviation 1.
 
         t = v·x/‖v‖,        g ← 1/σ[t],        b ← −μ[t]/σ[t]
+
+    >>> layer = nn.weight_norm(torch.nn.Linear(4, 3))
+    >>> y = nn.initialize_from_data(layer, torch.randn(50, 4))
+    >>> torch.allclose(y.mean(0), torch.zeros(3), atol=1e-5)
+    True
 
     Args:
         module: a linear or convolutional layer after `weight_norm`, a length an output, with a bias.
@@ -101,7 +112,13 @@ class _WeightStandardization(Module):
 def weight_standardization(
     module: Module, name: str = "weight", eps: float = 1e-5, gain: bool = False, scaled: bool = False
 ) -> Module:
-    """Centre and scale each output's weights: ŵ_o = (w_o − μ_o)/√(σ²_o + ε) · gain_o.
+    """Centre and scale each output's weights.
+
+        ŵ_o = (w_o − μ_o) / √(σ²_o + ε) · gain_o,        S_o = all weights of output o
+
+    >>> layer = nn.weight_standardization(torch.nn.Conv2d(3, 8, 3))
+    >>> layer.weight.mean((1, 2, 3)).abs().max().item() < 1e-6
+    True
 
     Args:
         module: changed in place.
@@ -145,6 +162,12 @@ def spectral_norm(
     dim: int | None = None,
 ) -> Module:
     """Divide a parameter, taken as the matrix (out, in·*), by its largest singular value.
+
+        W_SN = W / σ,        σ = uᵀ W v,        S = the whole matrix
+
+    >>> layer = nn.spectral_norm(torch.nn.Linear(4, 3), n_power_iterations=50)
+    >>> torch.allclose(torch.linalg.matrix_norm(layer.weight, 2), torch.tensor(1.0), atol=1e-3)
+    True
 
     The singular vectors are estimated by power iteration, which goes on at each forward in training.
     Names, shapes and errors are torch.nn.utils.parametrizations'.
