@@ -6,6 +6,7 @@ with code one that Colab can open. The repository's address comes from _config.y
 """
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,9 +16,10 @@ import nbformat
 import yaml
 
 from normcore.checks.catalogue import find_problem_set, names
+from normcore.checks.model_answers import packed
 from normcore.grading.course import Course
 from scripts.problem_set_text import SourceError, Text, read, same_tasks
-from scripts.problem_sets import notebook
+from scripts.problem_sets import model_answer, notebook
 from scripts.release import release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,16 +101,17 @@ def _config() -> dict:
 
 
 def _problem_sets(setup: str) -> list[tuple[Path, str]]:
-    """For each problem set the notebook that nbgrader takes, and the one that learners get."""
+    """Of each problem set the notebook that nbgrader takes and the one for learners; all model answers."""
     if not (ROOT / "solutions").is_dir():
         return []  # the students' copy of the course
-    config, files = Course(ROOT).config, []
+    config, files, answers = Course(ROOT).config, [], {}
     for name in names():
         path = ROOT / "solutions" / name / f"{name}.md"
         if not path.is_file():
             raise SourceError(path, 1, f"it is missing, but there is normcore/checks/{name}.py")
         text = read(path)
         same_tasks(text, find_problem_set(name).checks)
+        answers[name] = {s.name: packed(model_answer(s)) for s in text.questions}
         source = notebook(text, setup, _chapter(text))
         files += [
             (path.with_suffix(".ipynb"), _text(source)),
@@ -119,7 +122,10 @@ def _problem_sets(setup: str) -> list[tuple[Path, str]]:
             raise SourceError(
                 path / f"{path.name}.md", 1, f"its checks are missing: normcore/checks/{path.name}.py"
             )
-    return files
+    return [
+        *files,
+        (ROOT / "normcore" / "checks" / "model_answers.json", json.dumps(answers, indent=1) + "\n"),
+    ]
 
 
 def _chapter(text: Text) -> str:

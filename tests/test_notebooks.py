@@ -15,6 +15,7 @@ from nbclient.exceptions import CellExecutionError
 
 from normcore.checks.catalogue import find_problem_set, names
 from scripts import notebooks
+from scripts.problem_set_text import read
 from tests.commands import ROOT
 
 SOURCES = sorted(ROOT.glob("solutions/ps*/ps*.ipynb"))
@@ -83,12 +84,23 @@ def test_a_task_has_one_name_in_its_cells_its_function_and_its_check(path):
         assert cells[f"{task}-check"].metadata["nbgrader"]["grade"]
 
 
+def said(cell):
+    """What a cell printed or displayed."""
+    return "".join(o.get("text") or o.get("data", {}).get("text/markdown", "") for o in cell.outputs)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=ids(SOURCES))
 def test_the_source_passes_its_own_checks(path):
+    """And at its end has all points, and shows the model answers beside its own."""
     executed = execute(nbformat.read(path, as_version=4), path.parent)
-    printed = "".join(o.get("text", "") for c in executed.cells for o in c.get("outputs", []))
     checks = sum("hidden_check(" in c.source for c in executed.cells)
-    assert printed.count("✓") == 2 * checks
+    assert sum(said(c).count("✓") for c in executed.cells if c.cell_type == "code") == 2 * checks
+    cells, text = {c.id: c for c in executed.cells}, read(path.with_suffix(".md"))
+    points = sum(task.points for task in text.tasks)
+    assert f"{points} of {points} points so far" in said(cells["summary"])
+    for question in text.questions:
+        assert question.solution in said(cells["model-answers"])
+        assert question.graded_by in said(cells["model-answers"])
 
 
 @pytest.mark.parametrize("path", RELEASES, ids=ids(RELEASES))
@@ -99,6 +111,13 @@ def test_the_untouched_release_says_what_is_to_be_written(path):
             (output,) = cell.outputs
             assert output.ename == "CheckFailed"
             assert "not written yet" in output.evalue and len(output.traceback) == 1
+    cells, text = {c.id: c for c in executed.cells}, read(ROOT / f"solutions/{path.stem}/{path.stem}.md")
+    assert f"{path.stem.upper()}: 0 of {sum(task.points for task in text.tasks)} points" in said(
+        cells["summary"]
+    )
+    shown = said(cells["model-answers"])
+    assert shown.count("Write your own answer first") == len(text.questions) > 0
+    assert len(shown.splitlines()) == len(text.questions)
 
 
 # The learner's lines, and in what each typical mistake differs from them.
@@ -169,6 +188,7 @@ def test_an_installation_on_colab_that_fails_says_so_in_one_sentence(monkeypatch
 def test_a_problem_set_links_to_its_chapter(path):
     title = nbformat.read(path, as_version=4).cells[0].source
     name, page = re.search(r"Chapter: \[\*(.+)\*\]\(https://.+/book/(.+)\.ipynb\)", title).groups()
+    assert f"Back to the chapter: [*{name}*](" in nbformat.read(path, as_version=4).cells[-1].source
     text = (ROOT / "book" / f"{page}.md").read_text("utf-8")
     assert f"\n# {name}\n" in text and f"{{problem-set}} {path.stem}" in text
     assert (ROOT / "book" / f"{page}.ipynb").is_file()

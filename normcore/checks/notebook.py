@@ -12,7 +12,9 @@ from normcore.checks.check import Check
 from normcore.checks.errors import explain
 from normcore.checks.forbidden import spoken
 from normcore.checks.judge import Judge, Outputs, Verdict
+from normcore.checks.model_answers import compare
 from normcore.checks.runner import Watch, run, tensors
+from normcore.checks.summary import summary
 
 __all__ = ["SEED_VARIABLE", "CheckFailed", "HiddenCheck", "VisibleCheck", "attempt"]
 
@@ -35,6 +37,9 @@ class VisibleCheck:
 
     def __init__(self, problem_set: ProblemSet) -> None:
         self.problem_set = problem_set
+        self._last: dict[
+            str, tuple[Callable, bool]
+        ] = {}  # by task, what was checked last, and whether it passed
 
     def __call__(self, function: Callable) -> None:
         """Check a function.
@@ -43,7 +48,39 @@ class VisibleCheck:
             CheckFailed: it is wrong, or there is no such task.
         """
         check = _find(self.problem_set, function, sys._getframe(1).f_globals)
-        _tell(attempt(check, function, VISIBLE_SEED, VISIBLE_CASES, visible=True))
+        verdict = attempt(check, function, VISIBLE_SEED, VISIBLE_CASES, visible=True)
+        self._last[check.name] = function, verdict.passed
+        _tell(verdict)
+
+    def summary(self, **points: int) -> None:
+        """Print a row a task, with what its check said last, and the points so far.
+
+        Args:
+            points: of each task, by its name; what is no task is a question in words.
+        """
+        notebook = sys._getframe(1).f_globals
+        states = {task: self._state(task, notebook.get(task)) for task in self.problem_set.checks}
+        print(summary(self.problem_set.name, points, states))
+
+    def _state(self, task: str, function: object) -> str:
+        checked, passed = self._last.get(task, (None, False))
+        if checked is None:
+            return "not yet run"
+        if function is not None and function is not checked:
+            return "changed since: run again"
+        return "right" if passed else "wrong"
+
+    def model_answer(self, question: str, answer: str | None = None) -> None:
+        """Show a model answer to a question in words, once the learner has written their own.
+
+        Args:
+            question: its name.
+            answer: the learner's own; by default it is read in their notebook, as it was saved.
+
+        Raises:
+            ValueError: no such question.
+        """
+        _show(compare(self.problem_set.name, question, answer, sys._getframe(1).f_globals))
 
     def case(self, function: Callable, number: int = 0) -> dict[str, object]:
         """The inputs of one of the cases that `check` draws, by their names: to try a function on.
@@ -87,6 +124,16 @@ def _tell(verdict: Verdict) -> None:
     if not verdict.passed:
         raise CheckFailed(verdict.message)
     print("✓ " + verdict.message)
+
+
+def _show(markdown: str) -> None:
+    """With its formulas, where there is a notebook."""
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+        from IPython.display import Markdown, display
+
+        display(Markdown(markdown))
+    else:
+        print(markdown)
 
 
 def _find(problem_set: ProblemSet, function: Callable, notebook: dict) -> Check:

@@ -10,7 +10,7 @@ import torch
 from normcore.checks import ps01, ps02
 from normcore.checks.catalogue import VISIBLE_CASES, VISIBLE_SEED, find_problem_set
 from normcore.checks.judge import Judge
-from normcore.checks.notebook import CheckFailed, attempt
+from normcore.checks.notebook import CheckFailed, VisibleCheck, attempt
 from normcore.checks.patterns import describe
 from normcore.checks.runner import run
 from tests.checks.problem_sets import IDS, TASKS, check_of, namespace
@@ -67,6 +67,36 @@ def test_a_function_under_another_name_is_found_by_the_notebooks(monkeypatch):
     monkeypatch.delitem(globals(), "batch_norm")
     with pytest.raises(CheckFailed, match="ps02 has no task named 'wrapper'"):
         ps02.check(wrapper)
+
+
+def test_the_summary_counts_what_the_checks_said_last(capsys, monkeypatch):
+    check = VisibleCheck(find_problem_set("ps02"))
+    solved = namespace("ps02")
+    right, wrong = solved["identity_parameters"], lambda x, eps: (x.mean(0), x.mean(0))
+
+    def rows():
+        capsys.readouterr()
+        check.summary(normalize=2, identity_parameters=3, hidden_layer=2, bias=4)
+        first, *found = capsys.readouterr().out.splitlines()
+        return first, [" ".join(row.split()) for row in found]
+
+    untouched = [
+        "normalize not yet run 0 of 2",
+        "identity_parameters not yet run 0 of 3",
+        "hidden_layer not yet run 0 of 2",
+    ]
+    in_words = "bias graded by hand – of 4"
+    assert rows() == ("PS02: 0 of 7 points so far, and 4 for answers in words.", [*untouched, in_words])
+    monkeypatch.setitem(globals(), "identity_parameters", wrong)
+    with pytest.raises(CheckFailed):
+        check(wrong)
+    assert rows()[1] == [untouched[0], "identity_parameters wrong 0 of 3", untouched[2], in_words]
+    monkeypatch.setitem(globals(), "identity_parameters", right)
+    assert rows()[1][1] == "identity_parameters changed since: run again 0 of 3"
+    check(right)
+    check(solved["normalize"])
+    first, found = rows()
+    assert first.startswith("PS02: 5 of 7 points so far") and found[1] == "identity_parameters right 3 of 3"
 
 
 def said(function, name="ps02", task="batch_norm"):
