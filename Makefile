@@ -32,10 +32,11 @@ exercises: .venv/installed
 audit: .venv/installed
 	$(BIN)/normcore audit $(notdir $(wildcard solutions/*))
 
-# What students get, without the answers: _build/public, or `make public TO=../a-clone`.
+# What students get, without the answers: _build/public, or `make public TO=../a-clone`; where a person grades the
+# answers in words, GRADED=yes leaves out the model answers, too.
 public: .venv/installed
 	mkdir -p _build
-	$(BIN)/python -m scripts.public $(or $(TO),_build/public)
+	$(BIN)/python -m scripts.public $(or $(TO),_build/public) $(if $(GRADED),--graded)
 
 lint: .venv/installed
 	$(BIN)/ruff format .

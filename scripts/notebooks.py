@@ -16,7 +16,7 @@ import nbformat
 import yaml
 
 from normcore.checks.catalogue import find_problem_set, names
-from normcore.checks.model_answers import packed
+from normcore.checks.model_answers import seal
 from normcore.grading.course import Course
 from scripts.problem_set_text import SourceError, Text, read, same_tasks
 from scripts.problem_sets import model_answer, notebook
@@ -111,7 +111,7 @@ def _problem_sets(setup: str) -> list[tuple[Path, str]]:
             raise SourceError(path, 1, f"it is missing, but there is normcore/checks/{name}.py")
         text = read(path)
         same_tasks(text, find_problem_set(name).checks)
-        answers[name] = {s.name: packed(model_answer(s)) for s in text.questions}
+        answers[name] = {s.name: seal(model_answer(s)) for s in text.questions}
         source = notebook(text, setup, _chapter(text))
         files += [
             (path.with_suffix(".ipynb"), _text(source)),

@@ -6,7 +6,10 @@ import textwrap
 import nbformat
 import pytest
 
+from normcore.checks.catalogue import names
+from normcore.checks.model_answers import FILE
 from scripts import public
+from scripts.problem_set_text import read
 from tests.commands import ROOT
 
 
@@ -29,6 +32,20 @@ def test_students_get_book_package_and_exercises(tree):
     ):
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
     assert not (folder / "solutions").exists() and not (folder / "tests").exists()
+    texts = {path.name for path in (ROOT / "solutions").glob("*/*") if path.is_file()}
+    left = [p for p in folder.rglob("*") if p.name in texts and p.parent.parent.name != "exercises"]
+    assert {f"{name}.{kind}" for name in names() for kind in ("md", "ipynb")} <= texts and not left
+
+
+def test_where_a_person_grades_there_are_no_model_answers(tree, tmp_path):
+    """Else they are there, sealed: nobody reads one by accident."""
+    folder, count = tree
+    assert (
+        FILE.relative_to(ROOT).as_posix() == public.MODEL_ANSWERS
+        and (folder / public.MODEL_ANSWERS).is_file()
+    )
+    assert public.write(tmp_path / "graded", graded=True) == count - 1
+    assert not (tmp_path / "graded" / public.MODEL_ANSWERS).exists()
 
 
 def test_no_answer_is_in_it_and_one_would_be_found(tree):
@@ -38,11 +55,18 @@ def test_no_answer_is_in_it_and_one_would_be_found(tree):
     shutil.copy(source, folder / "leak.ipynb")
     (cell,) = [c for c in nbformat.read(source, as_version=4).cells if c.id == "precise_statistics"]
     (folder / "leak.py").write_text("if True:\n" + textwrap.indent(cell.source, "    "))
+    question = read(ROOT / "solutions/ps04/ps04.md").questions[0]
+    (folder / "leak.html").write_text(f"<p>{question.solution}</p>")
     found = {(path.name, task) for path, task in public.answers_in(folder)}
+    assert ("leak.html", f"ps04, {question.name}") in found and (
+        "leak.ipynb",
+        f"ps04, {question.name}",
+    ) in found
     assert ("leak.py", "ps04, precise_statistics") in found
     assert len({task for name, task in found if name == "leak.ipynb"}) >= 3
     (folder / "leak.ipynb").unlink()
     (folder / "leak.py").unlink()
+    (folder / "leak.html").unlink()
 
 
 def test_made_again_the_clone_stays_and_old_files_go(tree):

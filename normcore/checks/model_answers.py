@@ -1,7 +1,7 @@
 """Model answers to questions in words: a learner sees one beside an answer of their own, and not before.
 
-`python -m scripts.notebooks` packs them into model_answers.json, so that nobody reads one by accident. It is
-no lock: who wants to can unpack them. The course is published without it where a person grades the answers.
+`python -m scripts.notebooks` seals them in model_answers.json, so that nobody reads one by accident. It is
+no lock: who wants to can open them. The course is published without it where a person grades the answers.
 """
 
 import base64
@@ -11,14 +11,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["FILE", "compare", "packed"]
+__all__ = ["FILE", "compare", "seal"]
 
 FILE = Path(__file__).with_suffix(".json")
 RELEASED = "YOUR ANSWER HERE"  # nbgrader's text in place of an answer
 LEAST_WORDS = 20
 
 
-def packed(text: str) -> str:
+def seal(text: str) -> str:
     """Text that nobody reads in passing."""
     return base64.b64encode(text.encode()).decode()
 
