@@ -11,6 +11,7 @@ from nbgrader.coursedir import CourseDirectory
 
 from normcore.checks.catalogue import names
 from normcore.grading.course import Course
+from scripts.problem_set_text import read
 from tests.commands import ROOT, run
 
 # Stock nbgrader has one way for all problem sets: PS02 shows it at many submissions, the newest at two. That
@@ -130,6 +131,14 @@ def test_feedback_names_the_mistake_and_the_learners_own_line(course):
     assert "Write out the formula instead" in feedback("calls-the-built-in")
     assert "line 2 of identity_parameters" in feedback("stores-deviations")
     assert "not written yet" in feedback("idle")
+    assert "PS02: 12 of 12 points so far" in feedback("solver")
+
+
+def test_no_model_answer_is_shown_while_grading(course):
+    page = (course / "grading/feedback/solver/ps02/ps02.html").read_text("utf-8")
+    (question,) = read(course / "solutions/ps02/ps02.md").questions
+    assert "not shown while a notebook is graded" in page
+    assert question.graded_by.splitlines()[1].removeprefix("* ½ point: ") not in page
 
 
 def test_marks_are_exported(course):

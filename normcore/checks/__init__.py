@@ -10,6 +10,8 @@ families.py  mistakes that hold wherever a line of batch norm stands
 patterns.py  what can be said of a wrong output that is no known mistake's
 errors.py    what a learner reads when their function raised
 notebook.py  what a learner's notebook calls
+summary.py   the points so far, at its end
+model_answers.py  beside a learner's own answer in words, and not before
 mutants.py   machine-made wrong versions of a solution
 audit.py     proves a problem set: `normcore audit ps02`
 psNN.py      the problem sets
