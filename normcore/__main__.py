@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from normcore import __version__
+from normcore.experiments import find_stored
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,8 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--device", default="cpu", help="such as cuda (cpu)")
     bench.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     bench.set_defaults(run=_bench)
-    experiment = commands.add_parser("experiment", help="make the stored results of an experiment again")
-    experiment.add_argument("name", choices=["growth"])
+    stored = find_stored()
+    experiment = commands.add_parser(
+        "experiment",
+        help="make the stored results of an experiment again",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="experiments:\n" + "\n".join(f"  {name}: {line}" for name, line in stored.items()),
+    )
+    experiment.add_argument("name", choices=list(stored))
     experiment.set_defaults(run=_experiment)
     grade = commands.add_parser("grade", help="grade a folder of submissions that nobody trusts")
     grade.add_argument("assignment", help="such as ps02")
@@ -218,7 +225,7 @@ def _regrade(options: argparse.Namespace) -> int:
 
 
 def _experiment(options: argparse.Namespace) -> int:
-    importlib.import_module(f"normcore.experiments.{options.name}").main()
+    print(importlib.import_module(f"normcore.experiments.{options.name}").main())
     return 0
 
 

@@ -1,6 +1,7 @@
 """The data that experiments share. All of it is simulated or comes with a package: nothing is fetched."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -58,11 +59,17 @@ def digits(seed: int, test_fraction: float = 0.25) -> Split:
     Source: Alpaydin and Kaynak (1998), the test part of the UCI set "Optical recognition of handwritten
     digits", as packaged with scikit-learn.
     """
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _digits()
     order = np.random.default_rng(seed).permutation(len(images))
     x = torch.from_numpy(images[order] / 16).float()
     y = torch.from_numpy(labels[order])
     n_test = int(len(x) * test_fraction)
     return Split(x[n_test:], y[n_test:], x[:n_test], y[:n_test])
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return np.asarray(images), np.asarray(labels)

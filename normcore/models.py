@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from torch import nn
 
-__all__ = ["mlp"]
+__all__ = ["SIZES", "initialise", "mlp"]
+
+# the digits' pixels, five hidden layers, the digits
+SIZES = (64, 64, 64, 64, 64, 64, 10)
 
 
 def mlp(
@@ -38,3 +42,19 @@ def mlp(
             steps.insert(0 if position == "before" else 1, norm(fan_out))
         layers += steps
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def initialise(model: Model, scale: float = 1.0) -> Model:
+    """He's initialisation: weights normal with variance 2/n_in, times scale²; biases 0. In place.
+
+    Source: He et al. (2015), section 2.2.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=scale * (2 / module.in_features) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return model

@@ -1,53 +1,40 @@
-"""The training loop that experiments share."""
+"""Training as experiments share it."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from normcore.data import Split
 
-__all__ = ["History", "accuracy", "train"]
+__all__ = ["accuracy", "random_batches", "steps", "train"]
 
 
-@dataclass
-class History:
-    """What happened in training.
+def steps(
+    model: nn.Module, data: Split, *, lr: float, epochs: int, batch_size: int, seed: int
+) -> Iterator[float]:
+    """Plain stochastic gradient descent on the cross-entropy, a step at a time: the loss of each batch.
 
-    Attributes:
-        loss: the loss of each step's batch.
-        accuracy: the test accuracy after each epoch, in [0, 1].
-    """
+        for step, loss in enumerate(steps(model, data, lr=0.1, epochs=5, batch_size=32, seed=0), 1):
+            ...  # measure, in either mode of the model; or stop
 
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-
-
-def train(
-    model: nn.Module,
-    data: Split,
-    *,
-    lr: float,
-    epochs: int,
-    batch_size: int,
-    seed: int,
-    after_step: Callable[[], None] | None = None,
-) -> History:
-    """Plain stochastic gradient descent on the cross-entropy; a diverged run goes on, and shows it.
+    A diverged run goes on, and shows it.
 
     Args:
-        model: from inputs to logits; trained in place, left in evaluation mode.
-        data: to train on and to test with.
+        model: from inputs to logits; trained in place, left in evaluation mode at the end.
+        data: to train on.
         lr: learning rate.
         epochs: passes over the training data.
         batch_size: the last, smaller batch of an epoch is left out.
         seed: of the order of the examples.
-        after_step: called after each step, to measure; may leave the model in either mode.
+
+    Raises:
+        ValueError: a batch larger than the training data.
     """
-    history = History()
+    if batch_size > len(data.x_train):
+        raise ValueError(f"batch_size must be at most {len(data.x_train)} examples, but got {batch_size}")
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     for _ in range(epochs):
@@ -58,11 +45,30 @@ def train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            history.loss.append(loss.item())
-            if after_step is not None:
-                after_step()
-        history.accuracy.append(accuracy(model, data))
-    return history
+            yield loss.item()
+    model.eval()
+
+
+def train(
+    model: nn.Module, data: Split, *, lr: float, epochs: int, batch_size: int, seed: int
+) -> list[float]:
+    """All of `steps`; the losses. The model is left in evaluation mode."""
+    return list(steps(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed))
+
+
+def random_batches(data: Split, *, count: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (x, y) drawn from the training data with replacement, for what looks at single steps.
+
+    Args:
+        data: to draw from.
+        count: of batches.
+        batch_size: examples in each.
+        seed: of the draw.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        batch = torch.randint(len(data.x_train), (batch_size,), generator=generator)
+        yield data.x_train[batch], data.y_train[batch]
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """Covariate shift in both of its published senses (chapter: Why it works)."""
 
 from collections.abc import Sequence
+from itertools import count
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -11,63 +11,65 @@ from torch.nn.functional import cross_entropy
 
 from normcore import nn as norms
 from normcore.data import digits
-from normcore.experiments.speed import SIZES, initialise
-from normcore.models import mlp
-from normcore.plotting import band, figure
+from normcore.experiments.grid import Grid, grid
+from normcore.experiments.panels import draw_panels
+from normcore.models import SIZES, initialise, mlp
+from normcore.training import random_batches
 
 __all__ = ["draw", "gradient_change", "input_change", "measure"]
+
+NETWORKS = {"without": None, "with": norms.BatchNorm1d}
+LAYER = 2  # of the linear maps, from 0
 
 
 def measure(
     lr: float = 0.1, seeds: Sequence[int] = range(5), steps: int = 168, every: int = 7, batch_size: int = 32
-) -> dict[str, dict[str, np.ndarray]]:
+) -> Grid:
     """Train with and without batch norm, and measure the shift that each step causes, at the third layer.
 
     Returns:
-        By network ("without", "with"), by sense, (seeds, measurements): "inputs", `input_change` of one
-        step; "gradients" and "cosine", `gradient_change` of one step.
+        By network of NETWORKS, quantity, seed, step: "inputs", `input_change` of one step; "gradients" and
+        "cosine", `gradient_change` of one step.
     """
-    results = {}
-    for name, norm in (("without", None), ("with", norms.BatchNorm1d)):
-        found: dict[str, list] = {"inputs": [], "gradients": [], "cosine": []}
-        for seed in seeds:
-            data = digits(seed)
-            torch.manual_seed(seed)
-            model = initialise(mlp(SIZES, norm)).train()
-            generator = torch.Generator().manual_seed(seed)
-            rows = []
-            for step in range(steps):
-                batch = torch.randint(len(data.x_train), (batch_size,), generator=generator)
-                x, y = data.x_train[batch], data.y_train[batch]
-                measured = step % every == 0
-                before = inputs_of(model, data.x_train) if measured else None
-                if measured:
-                    gradients = gradient_change(model, x, y, lr)
-                loss = cross_entropy(model(x), y)
-                parameters = list(model.parameters())
-                with torch.no_grad():
-                    for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                        p -= lr * g
-                if measured:
-                    rows.append((input_change(before, inputs_of(model, data.x_train)), *gradients))
-            for quantity, values in zip(found, zip(*rows, strict=True), strict=True):
-                found[quantity].append(values)
-        results[name] = {quantity: np.array(values) for quantity, values in found.items()}
-    return results
+
+    def one(network: str, seed: int) -> list[tuple[float, float, float]]:
+        data, found = digits(seed), []
+        torch.manual_seed(seed)
+        model = initialise(mlp(SIZES, NETWORKS[network])).train()
+        for step, (x, y) in enumerate(random_batches(data, count=steps, batch_size=batch_size, seed=seed)):
+            if step % every:
+                _descend(model, x, y, lr)
+                continue
+            before, of_gradient = inputs_of(model, data.x_train), gradient_change(model, x, y, lr)
+            _descend(model, x, y, lr)
+            found.append((input_change(before, inputs_of(model, data.x_train)), *of_gradient))
+        return found
+
+    along = {"step": count(0, every), "quantity": ("inputs", "gradients", "cosine")}
+    return grid(one, {"network": NETWORKS, "seed": seeds}, along, lr=lr, batch_size=batch_size)
 
 
-LAYER = 2  # of the linear maps, from 0
+def _descend(model: Module, x: Tensor, y: Tensor, lr: float) -> None:
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(cross_entropy(model(x), y), parameters)
+    with torch.no_grad():
+        for p, g in zip(parameters, gradients, strict=True):
+            p -= lr * g
 
 
-def _linear(model: Module) -> list[int]:
-    return [i for i, module in enumerate(model) if isinstance(module, nn.Linear)]
+def _split(model: nn.Sequential) -> tuple[nn.Sequential, nn.Linear]:
+    """What stands before the layer that is looked at, and the layer."""
+    modules = list(model)
+    place, layer = [(i, m) for i, m in enumerate(modules) if isinstance(m, nn.Linear)][LAYER]
+    return nn.Sequential(*modules[:place]), layer
 
 
 @torch.no_grad()
-def inputs_of(model: Module, x: Tensor) -> Tensor:
+def inputs_of(model: nn.Sequential, x: Tensor) -> Tensor:
     """What the third linear map receives, for each example of x."""
     averages = {k: v.clone() for k, v in model.named_buffers()}
-    h = model[: _linear(model)[LAYER]](x)
+    before, _ = _split(model)
+    h = before(x)
     for k, v in model.named_buffers():
         v.copy_(averages[k])
     return h
@@ -84,7 +86,7 @@ def input_change(before: Tensor, after: Tensor) -> float:
     return ((after.mean(0) - before.mean(0))[alive] / deviation[alive]).square().mean().sqrt().item()
 
 
-def gradient_change(model: Module, x: Tensor, y: Tensor, lr: float) -> tuple[float, float]:
+def gradient_change(model: nn.Sequential, x: Tensor, y: Tensor, lr: float) -> tuple[float, float]:
     """How much a layer's gradient changes because the layers before it took their step.
 
         ‖G − G′‖ / ‖G‖  and  <G, G′> / (‖G‖ ‖G′‖)
@@ -94,9 +96,8 @@ def gradient_change(model: Module, x: Tensor, y: Tensor, lr: float) -> tuple[flo
 
     Source: Santurkar et al. (2018), definition 2.1.
     """
-    cut = _linear(model)[LAYER]
-    weight = model[cut].weight
-    earlier = [p for module in model[:cut] for p in module.parameters()]
+    before, layer = _split(model)
+    weight, earlier = layer.weight, list(before.parameters())
     averages = {k: v.clone() for k, v in model.named_buffers()}
     loss = cross_entropy(model(x), y)
     g, *of_earlier = torch.autograd.grad(loss, [weight, *earlier])
@@ -114,17 +115,6 @@ def gradient_change(model: Module, x: Tensor, y: Tensor, lr: float) -> tuple[flo
     return change, nn.functional.cosine_similarity(g.flatten(), moved.flatten(), dim=0).item()
 
 
-def draw(results: dict[str, dict[str, np.ndarray]], every: int = 7) -> Figure:
+def draw(results: Grid) -> Figure:
     """Both senses against the step: medians, and bands over the seeds."""
-    labels = {"inputs": "inputs: Δμ/σ", "gradients": "gradient: relative change"}
-    with figure(2, 1, (5.4, 4.4), sharex=True) as (fig, axes):
-        for name, found in results.items():
-            for ax, quantity in zip(axes, labels, strict=True):
-                runs = found[quantity]
-                steps = np.arange(runs.shape[1]) * every
-                label = f"{name} batch norm" if quantity == "inputs" else None
-                band(ax, steps, runs, label, markevery=4)
-                ax.set(ylabel=labels[quantity], yscale="log")
-        axes[-1].set_xlabel("step")
-        fig.legend(loc="outside upper center", ncols=2)
-    return fig
+    return draw_panels(results, {"inputs": "inputs: Δμ/σ", "gradients": "gradient: relative change"})

@@ -1,6 +1,7 @@
 """Batch norm whose statistics are taken out of the graph (chapter: The gradient)."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import torch
@@ -8,13 +9,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from normcore.data import digits
-from normcore.models import mlp
+from normcore.experiments.grid import Grid, grid
+from normcore.models import SIZES, mlp
 from normcore.plotting import band, figure
-from normcore.training import train
+from normcore.training import accuracy, steps
 
 __all__ = ["VARIANTS", "DetachedBatchNorm", "draw", "measure"]
 
-SIZES = (64, 64, 64, 64, 64, 64, 10)
 # name → what is taken out of the graph
 VARIANTS = {"right": (), "variance": ("variance",), "mean": ("mean",), "both": ("mean", "variance")}
 
@@ -44,9 +45,7 @@ class DetachedBatchNorm(nn.BatchNorm1d):
         return (input - mean) * torch.rsqrt(var + self.eps) * self.weight + self.bias
 
 
-def measure(
-    lr: float, seeds: Sequence[int] = range(5), epochs: int = 6, batch_size: int = 32
-) -> dict[str, dict[str, np.ndarray]]:
+def measure(lr: float, seeds: Sequence[int] = range(5), epochs: int = 6, batch_size: int = 32) -> Grid:
     """Train a network with five hidden layers of 64 on the digits, with the right gradient and wrong ones.
 
     Args:
@@ -55,46 +54,35 @@ def measure(
         epochs, batch_size: of training.
 
     Returns:
-        By variant: "loss" and "weight", the mean norm of the hidden weight matrices, after each step,
-        (seeds, steps); "accuracy" on the test digits at the end, (seeds,).
+        By variant of VARIANTS, quantity, seed, step: "loss" of the step's batch; "weight", the mean norm of
+        the hidden weight matrices after it; "accuracy" on the test digits, after the last step alone.
     """
-    results = {}
-    for name, detached in VARIANTS.items():
-        losses, weights, accuracies = [], [], []
-        for seed in seeds:
-            data, norms = digits(seed), []
-            torch.manual_seed(seed)
-            model = mlp(SIZES, lambda width, detached=detached: DetachedBatchNorm(width, detached))
-            hidden = [m.weight for m in model if isinstance(m, nn.Linear)][:-1]
 
-            def record(hidden=hidden, norms=norms):
-                norms.append(np.mean([w.detach().norm().item() for w in hidden]))
+    def one(variant: str, seed: int) -> list[list[float]]:
+        data, found = digits(seed), []
+        torch.manual_seed(seed)
+        model = mlp(SIZES, lambda width: DetachedBatchNorm(width, VARIANTS[variant]))
+        hidden = [m.weight for m in model if isinstance(m, nn.Linear)][:-1]
+        for loss in steps(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed):
+            found.append([loss, np.mean([w.detach().norm().item() for w in hidden]), np.nan])
+        found[-1][2] = accuracy(model, data)
+        return found
 
-            history = train(
-                model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, after_step=record
-            )
-            losses.append(history.loss)
-            weights.append(norms)
-            accuracies.append(history.accuracy[-1])
-        results[name] = {
-            "loss": np.array(losses),
-            "weight": np.array(weights),
-            "accuracy": np.array(accuracies),
-        }
-    return results
+    along = {"step": count(1), "quantity": ("loss", "weight", "accuracy")}
+    return grid(one, {"variant": VARIANTS, "seed": seeds}, along, lr=lr, batch_size=batch_size)
 
 
-def draw(results: dict[str, dict[str, np.ndarray]], window: int = 20) -> Figure:
+def draw(results: Grid, window: int = 20) -> Figure:
     """Loss, averaged over `window` steps, and length of the weights: medians and bands over the seeds."""
     labels = {"right": "right", "variance": "without σ²", "mean": "without μ", "both": "without both"}
+    last = len(results.axes["step"]) // window * window
     with figure(2, 1, (5.4, 4.6), sharex=True) as (fig, axes):
-        for name, runs in results.items():
-            steps = runs["loss"].shape[1] // window * window
+        for name, found in results.items():
             for ax, quantity in zip(axes, ("loss", "weight"), strict=True):
-                means = runs[quantity][:, :steps].reshape(len(runs[quantity]), -1, window).mean(2)
-                at = np.arange(window, steps + 1, window)
+                runs = found[quantity][:, :last]
+                means = runs.reshape(len(runs), -1, window).mean(2)
                 label = labels[name] if quantity == "loss" else None
-                band(ax, at, means, label, markevery=2)
+                band(ax, results.axes["step"][window - 1 : last : window], means, label, markevery=2)
         axes[0].set(ylabel="training loss")
         axes[1].set(ylabel="length of W", xlabel="step")
         fig.legend(loc="outside upper center", ncols=2)

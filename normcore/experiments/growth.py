@@ -1,10 +1,7 @@
-"""How fast the gradient grows through batch norm at initialisation (chapter: Why it works).
+"""How fast the gradient grows through batch norm at initialisation (chapter: Why it works)."""
 
-normcore experiment growth
-"""
-
-import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from normcore.experiments import stored
+from normcore.experiments.grid import Grid, grid
 from normcore.plotting import COLORS, figure
 
 __all__ = ["REFERENCE", "draw", "main", "measure", "profile"]
@@ -74,48 +72,36 @@ def measure(
     width: int = 1000,
     depth: int = 30,
     skip: bool = False,
-) -> dict[str, np.ndarray]:
+) -> Grid:
     """The factor a layer by which the squared gradient grows on its way back.
 
     From the layers in the middle: the first and the last fifth are left out.
 
     Returns:
-        By activation, factors of shape (batch sizes, seeds).
+        Factors by activation, seed, batch_size.
     """
     first, last = depth // 5, depth - depth // 5
-    results = {}
-    for activation in activations:
-        factors = np.zeros((len(batch_sizes), len(seeds)))
-        for i, size in enumerate(batch_sizes):
-            for j, seed in enumerate(seeds):
-                logs = np.log(profile(size, activation, width, depth, seed, skip))
-                factors[i, j] = np.exp(-np.polyfit(np.arange(first, last), logs[first:last], 1)[0])
-        results[activation] = factors
-    return results
+
+    def one(activation: str, seed: int, batch_size: int) -> float:
+        logs = np.log(profile(batch_size, activation, width, depth, seed, skip))
+        return np.exp(-np.polyfit(np.arange(first, last), logs[first:last], 1)[0])
+
+    axes = {"activation": activations, "seed": seeds, "batch_size": batch_sizes}
+    return grid(one, axes, width=width, depth=depth, skip=skip)
 
 
-def main() -> None:
+def main() -> Path:
     """Measure at full size, and store it."""
-    batch_sizes, seeds = [8, 16, 32, 64, 128, 256], list(range(5))
-    start = time.perf_counter()
-    results = {a: f.round(4).tolist() for a, f in measure(batch_sizes, seeds=seeds).items()}
-    path = stored.save(
-        "growth",
-        "normcore experiment growth",
-        {"batch_sizes": batch_sizes, "width": 1000, "depth": 30, "factors": results},
-        seeds,
-        time.perf_counter() - start,
-    )
-    print(path)
+    return stored.save("growth", measure(seeds=range(5)))
 
 
-def draw(batch_sizes: Sequence[int], factors: dict[str, np.ndarray]) -> Figure:
+def draw(results: Grid) -> Figure:
     """Factor against the batch size, with (B − 2)/(B − 3) and π/(π − 1)."""
+    batch_sizes = results.axes["batch_size"]
     with figure() as (fig, ax):
-        for name, values in factors.items():
-            values = np.asarray(values)
-            (line,) = ax.plot(batch_sizes, np.median(values, 1), label=name, linestyle="")
-            ax.vlines(batch_sizes, values.min(1), values.max(1), color=line.get_color())
+        for name, values in results.items():
+            (line,) = ax.plot(batch_sizes, np.median(values, 0), label=name, linestyle="")
+            ax.vlines(batch_sizes, values.min(0), values.max(0), color=line.get_color())
         b = np.geomspace(min(batch_sizes), max(batch_sizes), 100)
         ax.plot(b, (b - 2) / (b - 3), marker="", color=COLORS["grey"], label="(B − 2)/(B − 3)")
         ax.axhline(np.pi / (np.pi - 1), color=COLORS["grey"], linestyle=":", marker="", label="π/(π − 1)")

@@ -1,20 +1,24 @@
 """Loss and gradient along the step of gradient descent (chapter: Why it works)."""
 
 from collections.abc import Sequence
+from itertools import count
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from normcore import nn as norms
 from normcore.data import digits
-from normcore.experiments.speed import SIZES, initialise
-from normcore.models import mlp
-from normcore.plotting import band, figure
+from normcore.experiments.grid import Grid, grid
+from normcore.experiments.panels import draw_panels
+from normcore.models import SIZES, initialise, mlp
+from normcore.training import random_batches
 
 __all__ = ["QUANTITIES", "draw", "measure"]
 
+NETWORKS = {"without": None, "with": norms.BatchNorm1d}
 QUANTITIES = ("loss", "gradient", "smoothness")
 
 
@@ -25,7 +29,7 @@ def measure(
     steps: int = 168,
     every: int = 7,
     batch_size: int = 32,
-) -> dict[str, dict[str, np.ndarray]]:
+) -> Grid:
     """Train with and without batch norm, and look ahead along the gradient at every few steps.
 
     With g the gradient at w on a batch, and w′ = w − t g for each length t, all on the same batch:
@@ -42,63 +46,54 @@ def measure(
         batch_size: examples a step.
 
     Returns:
-        By network ("without", "with"), by quantity, (seeds, measurements).
+        By network of NETWORKS, quantity of QUANTITIES, seed, step.
 
     Source: Santurkar et al. (2018), section 3.2 and figure 4.
     """
-    results = {}
-    for name, norm in (("without", None), ("with", norms.BatchNorm1d)):
-        runs = []
-        for seed in seeds:
-            data = digits(seed)
-            torch.manual_seed(seed)
-            model = initialise(mlp(SIZES, norm)).train()
-            parameters = list(model.parameters())
-            generator = torch.Generator().manual_seed(seed)
-            rows = []
-            for step in range(steps):
-                batch = torch.randint(len(data.x_train), (batch_size,), generator=generator)
-                x, y = data.x_train[batch], data.y_train[batch]
 
-                def loss_and_gradient(x=x, y=y, model=model, parameters=parameters):
-                    loss = cross_entropy(model(x), y)
-                    gradients = torch.autograd.grad(loss, parameters)
-                    return loss.item(), torch.cat([g.flatten() for g in gradients])
+    def one(network: str, seed: int) -> list[tuple[float, ...]]:
+        data, found = digits(seed), []
+        torch.manual_seed(seed)
+        model = initialise(mlp(SIZES, NETWORKS[network])).train()
+        for step, (x, y) in enumerate(random_batches(data, count=steps, batch_size=batch_size, seed=seed)):
+            start = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+            _, g = _loss_and_gradient(model, x, y)
+            if step % every == 0:
+                found.append(_ahead(model, x, y, start, g, lengths))
+            _move(model, start - lr * g)
+        return found
 
-                _, g = loss_and_gradient()
-                start = torch.nn.utils.parameters_to_vector(parameters).detach()
-                if step % every == 0:
-                    losses, changes = [], []
-                    for t in lengths:
-                        _move(start - t * g, parameters)
-                        loss, ahead = loss_and_gradient()
-                        losses.append(loss)
-                        changes.append((ahead - g).norm().item())
-                    ratios = [c / (t * g.norm().item()) for c, t in zip(changes, lengths, strict=True)]
-                    rows.append((max(losses) - min(losses), max(changes) / g.norm().item(), max(ratios)))
-                _move(start - lr * g, parameters)
-            runs.append(rows)
-        array = np.array(runs)
-        results[name] = {quantity: array[..., k] for k, quantity in enumerate(QUANTITIES)}
-    return results
+    along = {"step": count(0, every), "quantity": QUANTITIES}
+    settings = {"lr": lr, "lengths": tuple(lengths), "batch_size": batch_size}
+    return grid(one, {"network": NETWORKS, "seed": seeds}, along, **settings)
 
 
-def _move(vector, parameters) -> None:
+def _ahead(
+    model: Module, x: Tensor, y: Tensor, start: Tensor, g: Tensor, lengths: Sequence[float]
+) -> tuple[float, ...]:
+    losses, changes = [], []
+    for t in lengths:
+        _move(model, start - t * g)
+        loss, ahead = _loss_and_gradient(model, x, y)
+        losses.append(loss)
+        changes.append((ahead - g).norm().item())
+    length = g.norm().item()
+    ratios = [c / (t * length) for c, t in zip(changes, lengths, strict=True)]
+    return max(losses) - min(losses), max(changes) / length, max(ratios)
+
+
+def _loss_and_gradient(model: Module, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
+    loss = cross_entropy(model(x), y)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    return loss.item(), torch.cat([g.flatten() for g in gradients])
+
+
+def _move(model: Module, vector: Tensor) -> None:
     with torch.no_grad():
-        torch.nn.utils.vector_to_parameters(vector, parameters)
+        torch.nn.utils.vector_to_parameters(vector, model.parameters())
 
 
-def draw(results: dict[str, dict[str, np.ndarray]], every: int = 7) -> Figure:
+def draw(results: Grid) -> Figure:
     """The three quantities against the step: medians, and bands over the seeds."""
     labels = {"loss": "range of the loss", "gradient": "change of gradient", "smoothness": "effective β"}
-    with figure(3, 1, (5.4, 5.6), sharex=True) as (fig, axes):
-        for name, found in results.items():
-            for ax, quantity in zip(axes, QUANTITIES, strict=True):
-                runs = found[quantity]
-                steps = np.arange(runs.shape[1]) * every
-                label = f"{name} batch norm" if quantity == "loss" else None
-                band(ax, steps, runs, label, markevery=4)
-                ax.set(ylabel=labels[quantity], yscale="log")
-        axes[-1].set_xlabel("step")
-        fig.legend(loc="outside upper center", ncols=2)
-    return fig
+    return draw_panels(results, labels)

@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from normcore import nn
 from normcore.data import digits
-from normcore.experiments.speed import SIZES, initialise
-from normcore.models import mlp
+from normcore.experiments.grid import Grid, grid
+from normcore.models import SIZES, initialise, mlp
 from normcore.plotting import band, figure
-from normcore.training import train
+from normcore.training import accuracy, train
 
 __all__ = ["NETWORKS", "NoisyBatchNorm", "draw", "measure"]
 
@@ -48,36 +47,34 @@ def measure(
     epochs: int = 6,
     batch_size: int = 32,
     amount: float = 1.0,
-) -> dict[str, np.ndarray]:
+) -> Grid:
     """Train five hidden layers of 64 on the digits: without batch norm, with it, and with noise behind it.
 
     Returns:
-        By network of NETWORKS, test accuracies, (seeds, learning rates).
+        Test accuracies by network of NETWORKS, seed, lr.
     """
     makers = {
         "none": None,
         "batch norm": nn.BatchNorm1d,
         "noisy batch norm": lambda width: NoisyBatchNorm(width, amount),
     }
-    results = {}
-    for name in NETWORKS:
-        accuracies = np.zeros((len(seeds), len(learning_rates)))
-        for i, seed in enumerate(seeds):
-            data = digits(seed)
-            for j, lr in enumerate(learning_rates):
-                torch.manual_seed(seed)
-                model = initialise(mlp(SIZES, makers[name]))
-                history = train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
-                accuracies[i, j] = history.accuracy[-1]
-        results[name] = accuracies
-    return results
+
+    def one(network: str, seed: int, lr: float) -> float:
+        data = digits(seed)
+        torch.manual_seed(seed)
+        model = initialise(mlp(SIZES, makers[network]))
+        train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
+        return accuracy(model, data)
+
+    axes = {"network": NETWORKS, "seed": seeds, "lr": learning_rates}
+    return grid(one, axes, epochs=epochs, batch_size=batch_size, amount=amount)
 
 
-def draw(results: dict[str, np.ndarray], learning_rates: Sequence[float]) -> Figure:
+def draw(results: Grid) -> Figure:
     """Accuracy against the learning rate: medians, and bands over the seeds."""
     with figure() as (fig, ax):
         for name, runs in results.items():
-            band(ax, learning_rates, runs, name)
+            band(ax, results.axes["lr"], runs, name)
         ax.set(xscale="log", ylim=(0, 1.02), xlabel="learning rate", ylabel="test accuracy")
         fig.legend(loc="outside upper center", ncols=3)
     return fig

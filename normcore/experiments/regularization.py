@@ -1,6 +1,7 @@
 """Batch norm and dropout as regularizers, and the variance shift between them (chapter: What it buys)."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from torch.nn.functional import cross_entropy
 from normcore import nn as norms
 from normcore.adaptation import reestimate
 from normcore.data import Split, digits
-from normcore.experiments.speed import initialise
+from normcore.experiments.grid import Grid, grid
+from normcore.models import initialise
 from normcore.plotting import COLORS, figure
 from normcore.training import train
 
-__all__ = ["NETWORKS", "draw", "measure", "measure_noise"]
+__all__ = ["NETWORKS", "draw", "measure", "measure_noise", "measure_variance_shift"]
 
+QUANTITIES = ("train loss", "train accuracy", "test loss", "test accuracy")
 # name → (batch norm, dropout)
 NETWORKS = {
     "neither": (False, False),
@@ -34,7 +37,7 @@ def measure(
     lr: float = 0.1,
     epochs: int = 40,
     batch_size: int = 20,
-) -> dict[str, dict[str, np.ndarray]]:
+) -> Grid:
     """Train three hidden layers of 128 on few digits: linear, batch norm, ReLU, dropout.
 
     Args:
@@ -44,37 +47,57 @@ def measure(
         lr, epochs, batch_size: of training.
 
     Returns:
-        By network of NETWORKS, arrays (seeds,): "train loss", "train accuracy", "test loss",
-        "test accuracy", all in evaluation. For "both", also "variance ratio", (seeds, norms): the running
-        variance over that of the same inputs without dropout, averaged over units.
+        By network of NETWORKS, quantity of QUANTITIES, seed; all in evaluation.
     """
-    results = {}
-    for name, (has_norm, has_dropout) in NETWORKS.items():
-        rows: dict[str, list] = {}
-        for seed in seeds:
-            whole = digits(seed)
-            data = Split(whole.x_train[:examples], whole.y_train[:examples], whole.x_test, whole.y_test)
-            torch.manual_seed(seed)
-            model = _network(has_norm, dropout if has_dropout else None)
-            train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
-            model.eval()
-            for part, x, y in (
-                ("train", data.x_train, data.y_train),
-                ("test", data.x_test, data.y_test),
-            ):
-                loss, accuracy = _test(model, x, y)
-                rows.setdefault(f"{part} loss", []).append(loss)
-                rows.setdefault(f"{part} accuracy", []).append(accuracy)
-            if has_norm and has_dropout:
-                layers = [m for m in model if isinstance(m, norms.BatchNorm1d)]
-                running = [layer.running_var.mean().item() for layer in layers]
-                reestimate(model, [data.x_train])  # with dropout off
-                ratio = [
-                    r / layer.running_var.mean().item() for r, layer in zip(running, layers, strict=True)
-                ]
-                rows.setdefault("variance ratio", []).append(ratio)
-        results[name] = {quantity: np.array(values) for quantity, values in rows.items()}
-    return results
+
+    def one(network: str, seed: int) -> tuple[float, ...]:
+        data = _few(seed, examples)
+        torch.manual_seed(seed)
+        has_norm, has_dropout = NETWORKS[network]
+        model = _network(has_norm, dropout if has_dropout else None)
+        train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
+        return *_test(model, data.x_train, data.y_train), *_test(model, data.x_test, data.y_test)
+
+    axes = {"network": NETWORKS, "seed": seeds}
+    settings = {"examples": examples, "dropout": dropout, "lr": lr, "epochs": epochs}
+    return grid(one, axes, {"quantity": QUANTITIES}, batch_size=batch_size, **settings)
+
+
+def measure_variance_shift(
+    seeds: Sequence[int] = range(10),
+    examples: int = 200,
+    dropout: float = 0.5,
+    lr: float = 0.1,
+    epochs: int = 40,
+    batch_size: int = 20,
+) -> Grid:
+    """What dropout does to the running variance of the batch norms behind it; arguments as of `measure`.
+
+    Returns:
+        By seed, layer: the running variance after training with both, over that of the same inputs without
+        dropout, averaged over units.
+    """
+
+    def one(seed: int) -> list[float]:
+        data = _few(seed, examples)
+        torch.manual_seed(seed)
+        model = _network(True, dropout)
+        train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
+        with_dropout = _variances(model)
+        reestimate(model, [data.x_train])  # with dropout off
+        return [a / b for a, b in zip(with_dropout, _variances(model), strict=True)]
+
+    settings = {"examples": examples, "dropout": dropout, "lr": lr, "epochs": epochs}
+    return grid(one, {"seed": seeds}, {"layer": count(1)}, batch_size=batch_size, **settings)
+
+
+def _variances(model: Module) -> list[float]:
+    return [v.mean().item() for name, v in model.named_buffers() if name.endswith("running_var")]
+
+
+def _few(seed: int, examples: int) -> Split:
+    whole = digits(seed)
+    return Split(whole.x_train[:examples], whole.y_train[:examples], whole.x_test, whole.y_test)
 
 
 def _network(has_norm: bool, dropout: float | None) -> Module:
@@ -95,7 +118,7 @@ def _test(model: Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     return cross_entropy(logits, y).item(), (logits.argmax(1) == y).float().mean().item()
 
 
-def draw(results: dict[str, dict[str, np.ndarray]]) -> Figure:
+def draw(results: Grid) -> Figure:
     """Training and test loss of each network, one dot a seed, a bar at the median."""
     with figure(size=(5.4, 2.8)) as (fig, ax):
         for row, found in enumerate(results.values()):
@@ -116,26 +139,28 @@ def draw(results: dict[str, dict[str, np.ndarray]]) -> Figure:
 
 def measure_noise(
     batch_sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), seeds: Sequence[int] = range(5), draws: int = 200
-) -> np.ndarray:
+) -> Grid:
     """How much the normalized output of one example depends on its company.
 
     The inputs are what a random linear map makes of the digits. An example is put into `draws` random
     batches; the standard deviation of its x̂ over them, root mean square over 20 examples and 64 units.
 
     Returns:
-        (seeds, batch sizes).
+        By seed, batch_size.
     """
-    results = np.zeros((len(seeds), len(batch_sizes)))
-    for i, seed in enumerate(seeds):
-        rng = torch.Generator().manual_seed(seed)
+
+    def one(seed: int) -> list[float]:
+        rng, found = torch.Generator().manual_seed(seed), []
         x = digits(seed).x_train.double()
         a = x @ torch.randn(64, 64, generator=rng, dtype=torch.float64)
-        for j, size in enumerate(batch_sizes):
+        for size in batch_sizes:
             outputs = torch.empty(draws, 20, 64, dtype=torch.float64)
             for k in range(draws):
                 company = a[20:][torch.randperm(len(a) - 20, generator=rng)[: size - 1]]
                 batch = torch.cat([a[:20, None], company.expand(20, -1, -1)], 1)  # (20, m, 64)
                 mean, var = batch.mean(1), batch.var(1, correction=0)
                 outputs[k] = (a[:20] - mean) * torch.rsqrt(var + 1e-5)
-            results[i, j] = outputs.var(0).mean().sqrt().item()
-    return results
+            found.append(outputs.var(0).mean().sqrt().item())
+        return found
+
+    return grid(one, {"seed": seeds}, {"batch_size": batch_sizes}, draws=draws)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from normcore.data import car_rentals
+from normcore.experiments.grid import Grid, grid
 from normcore.plotting import COLORS, figure
 
 __all__ = ["draw", "measure", "nearest_neighbour_error"]
@@ -18,7 +19,7 @@ Scaling = Callable[[Tensor, Tensor], Tensor]
 
 def measure(
     scalings: Mapping[str, Scaling], seeds: Sequence[int] = range(10), count: int = 300, k: int = 5
-) -> dict[str, np.ndarray]:
+) -> Grid:
     """Mean absolute error, in euros, of predicting a car's price by its k nearest neighbours.
 
     Args:
@@ -28,18 +29,18 @@ def measure(
         k: neighbours that are averaged.
 
     Returns:
-        By name, the errors, (seeds,).
+        The errors by scaling, seed.
     """
-    errors: dict[str, list[float]] = {name: [] for name in scalings}
-    for seed in seeds:
+
+    def one(scaling: str, seed: int) -> float:
         x, price = car_rentals(2 * count, seed)
         train, test = x[:count], x[count:]
-        for name, scaling in scalings.items():
-            error = nearest_neighbour_error(
-                scaling(train, train), price[:count], scaling(train, test), price[count:], k
-            )
-            errors[name].append(error)
-    return {name: np.array(values) for name, values in errors.items()}
+        scale = scalings[scaling]
+        return nearest_neighbour_error(
+            scale(train, train), price[:count], scale(train, test), price[count:], k
+        )
+
+    return grid(one, {"scaling": scalings, "seed": seeds}, count=count, k=k)
 
 
 def nearest_neighbour_error(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor, k: int) -> float:

@@ -1,43 +1,37 @@
 """Results of experiments that take longer than a page: kept with what is needed to make them again."""
 
 import json
-import platform
-import time
 from pathlib import Path
 
-import torch
+import numpy as np
+
+from normcore.experiments.grid import Grid
 
 __all__ = ["load", "save"]
 
 FOLDER = Path(__file__).parent / "results"
 
 
-def save(name: str, command: str, results: dict, seeds: list[int], seconds: float) -> Path:
-    """Write results with their circumstances; `load` returns both.
+def save(name: str, results: Grid) -> Path:
+    """Write results, to six digits, with their axes, settings and circumstances; `load` returns them.
 
     Args:
-        name: of the experiment.
-        command: that makes them again.
-        results: anything that JSON holds.
-        seeds: that they were made with.
-        seconds: that it took.
+        name: of the experiment; `normcore experiment NAME` makes them again.
+        results: axes and settings of what JSON holds.
     """
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
     found = {
-        "command": command,
-        "seeds": seeds,
-        "device": f"CPU, {platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "date": time.strftime("%Y-%m-%d"),
-        "seconds": round(seconds),
-        "results": results,
+        "made": {"command": f"normcore experiment {name}", **results.made},
+        "settings": results.settings,
+        "axes": results.axes,
+        "array": np.vectorize(lambda value: float(f"{value:.6g}"))(results.array).tolist(),
     }
     path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     return path
 
 
-def load(name: str) -> dict:
+def load(name: str) -> Grid:
     """What `save` wrote.
 
     Raises:
@@ -47,4 +41,6 @@ def load(name: str) -> dict:
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json"))) or "none"
         raise FileNotFoundError(f"no stored results of {name!r}; there are: {there}")
-    return json.loads(path.read_text("utf-8"))
+    found = json.loads(path.read_text("utf-8"))
+    axes = {axis: tuple(values) for axis, values in found["axes"].items()}
+    return Grid(np.array(found["array"]), axes, found["settings"], found["made"])

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch.nn import Module
@@ -12,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from normcore import nn
 from normcore.adaptation import reestimate
 from normcore.data import Split, digits
+from normcore.experiments.grid import Grid, grid
 from normcore.models import mlp
 from normcore.plotting import band, figure
 from normcore.training import train
@@ -28,7 +28,7 @@ def measure(
     lr: float = 0.1,
     epochs: int = 5,
     momentum: float = 0.1,
-) -> dict[str, dict[str, np.ndarray]]:
+) -> Grid:
     """Train three hidden layers of 64 with batch norm on the digits, and test them in three modes.
 
     Args:
@@ -39,26 +39,26 @@ def measure(
         momentum: of the running averages.
 
     Returns:
-        By mode: "accuracy" and "loss" on the test digits, (batch sizes, seeds). "as in training" normalizes
-        batches of the training's size by their own statistics; "precise statistics" are those of all
-        training data under the final weights.
+        By mode, quantity, seed, batch_size: "accuracy" and "loss" on the test digits. "as in training"
+        normalizes batches of the training's size by their own statistics; "precise statistics" are those of
+        all training data under the final weights.
     """
-    results = {m: {q: np.zeros((len(batch_sizes), len(seeds))) for q in ("accuracy", "loss")} for m in MODES}
-    for i, size in enumerate(batch_sizes):
-        for j, seed in enumerate(seeds):
-            data = digits(seed)
-            torch.manual_seed(seed)
-            model = mlp(SIZES, lambda width: nn.BatchNorm1d(width, momentum=momentum))
-            train(model, data, lr=lr * size / 32, epochs=epochs, batch_size=size, seed=seed)
-            found = (
-                test(copy.deepcopy(model).train(), data, size),
-                test(model.eval(), data, size),
-                test(reestimate(model, [data.x_train]).eval(), data, size),
-            )
-            for mode, (accuracy, loss) in zip(MODES, found, strict=True):
-                results[mode]["accuracy"][i, j] = accuracy
-                results[mode]["loss"][i, j] = loss
-    return results
+
+    def one(seed: int, batch_size: int) -> list[tuple[float, float]]:
+        data = digits(seed)
+        torch.manual_seed(seed)
+        model = mlp(SIZES, lambda width: nn.BatchNorm1d(width, momentum=momentum))
+        train(model, data, lr=lr * batch_size / 32, epochs=epochs, batch_size=batch_size, seed=seed)
+        return [
+            test(copy.deepcopy(model).train(), data, batch_size),
+            test(model.eval(), data, batch_size),
+            test(reestimate(model, [data.x_train]).eval(), data, batch_size),
+        ]
+
+    along = {"mode": MODES, "quantity": ("accuracy", "loss")}
+    return grid(
+        one, {"seed": seeds, "batch_size": batch_sizes}, along, lr=lr, epochs=epochs, momentum=momentum
+    )
 
 
 @torch.no_grad()
@@ -73,14 +73,13 @@ def test(model: Module, data: Split, batch_size: int) -> tuple[float, float]:
     return (logits.argmax(1) == targets).float().mean().item(), cross_entropy(logits, targets).item()
 
 
-def draw(results: dict[str, dict[str, np.ndarray]], batch_sizes: Sequence[int]) -> Figure:
+def draw(results: Grid) -> Figure:
     """Loss and accuracy against the batch size: medians and bands over the seeds."""
+    batch_sizes = results.axes["batch_size"]
     with figure(2, 1, (5.4, 4.6), sharex=True) as (fig, axes):
         for mode, found in results.items():
             for ax, quantity in zip(axes, ("accuracy", "loss"), strict=True):
-                runs = found[quantity].T
-                label = mode if quantity == "accuracy" else None
-                band(ax, batch_sizes, runs, label)
+                band(ax, batch_sizes, found[quantity], mode if quantity == "accuracy" else None)
         axes[0].set(ylabel="test accuracy", ylim=(0, 1.02))
         axes[1].set(ylabel="test loss", xlabel="batch size in training", xscale="log", ylim=(0, None))
         axes[1].set_xticks(batch_sizes, [str(b) for b in batch_sizes])

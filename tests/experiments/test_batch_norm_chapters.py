@@ -16,7 +16,7 @@ from normcore.experiments import (
     speed,
     train_eval,
 )
-from normcore.models import mlp
+from normcore.models import SIZES, initialise, mlp
 
 KINDS = {
     "right": lambda x: torch.nn.functional.batch_norm(x, None, None, training=True),
@@ -42,9 +42,10 @@ def test_a_detached_layer_moves_its_averages_once_a_step():
 
 
 def test_detached_networks_learn_less():
-    results = detached.measure(0.1, seeds=range(2), epochs=2)
+    results = detached.measure(0.1, seeds=[0], epochs=2)
     assert set(results) == set(detached.VARIANTS)
-    assert results["right"]["loss"].shape == (2, 84)
+    assert results["right"]["loss"].shape == (1, 84)
+    assert np.isfinite(results["right"]["accuracy"][:, -1]).all()
     assert results["right"]["loss"][:, -20:].mean() < results["both"]["loss"][:, -20:].mean()
 
 
@@ -67,13 +68,6 @@ def test_steps_to_a_target():
     assert runs["before"][0, 0] % 7 == 0 and runs["before"][0, 0] < 168
     never = speed.measure((0.3,), seeds=[0], target=1.01, epochs=1)
     assert np.isinf(never["before"]).all()
-
-
-def test_he_initialisation_and_its_scale():
-    torch.manual_seed(0)
-    model = speed.initialise(mlp((500, 400, 10)), scale=3.0)
-    assert model[0].weight.std().item() == pytest.approx(3 * (2 / 500) ** 0.5, rel=0.02)
-    assert not model[0].bias.any()
 
 
 def test_noise_adds_up_to_what_is_drawn():
@@ -99,7 +93,7 @@ def test_a_known_shift_of_inputs():
 def test_measuring_the_gradients_shift_leaves_the_model_as_it_was(norm):
     torch.manual_seed(0)
     data = digits(0)
-    model = speed.initialise(mlp(speed.SIZES, norm)).train()
+    model = initialise(mlp(SIZES, norm)).train()
     before = copy.deepcopy(model.state_dict())
     x, y = data.x_train[:32], data.y_train[:32]
     change, cosine = covariate_shift.gradient_change(model, x, y, 0.1)
@@ -125,7 +119,7 @@ def test_looking_ahead_does_not_disturb_the_training():
     ahead = landscape.measure(seeds=[0], steps=1, lengths=(0.1, 0.2))["without"]
     data = digits(0)
     torch.manual_seed(0)
-    model = speed.initialise(mlp(speed.SIZES)).train()
+    model = initialise(mlp(SIZES)).train()
     batch = torch.randint(len(data.x_train), (32,), generator=torch.Generator().manual_seed(0))
     x, y = data.x_train[batch], data.y_train[batch]
 
@@ -153,10 +147,11 @@ def test_looking_ahead_does_not_disturb_the_training():
 def test_regularization_compares_four_networks_and_finds_the_variance_shift():
     results = regularization.measure(seeds=[0], examples=100, epochs=10)
     assert set(results) == set(regularization.NETWORKS)
-    first, *later = results["both"]["variance ratio"][0]
-    assert abs(first - 1) < 0.2 and min(later) > 1.05
+    (ratios,) = regularization.measure_variance_shift(seeds=[0], examples=100, epochs=10).array
+    first, *later = ratios
+    assert len(later) == 2 and abs(first - 1) < 0.2 and min(later) > 1.05
 
 
 def test_the_noise_of_statistics_falls_with_the_root_of_the_batch():
-    noise = regularization.measure_noise((8, 32), seeds=[0], draws=100)[0]
+    noise = regularization.measure_noise((8, 32), seeds=[0], draws=100).array[0]
     assert noise[0] / noise[1] == pytest.approx(2, rel=0.15)

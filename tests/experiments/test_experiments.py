@@ -8,16 +8,19 @@ from sklearn.neighbors import KNeighborsRegressor
 from normcore import nn
 from normcore.data import car_rentals, digits
 from normcore.experiments import conditioning, placement, scaling
-from normcore.models import mlp
+from normcore.experiments.grid import grid
+from normcore.models import SIZES, mlp
 from normcore.training import accuracy, train
 
 
 def test_descent_never_takes_more_steps_than_the_bound():
     measured = conditioning.measure(ratios=(1, 3, 9), seeds=range(20), tolerance=1e-4)
-    assert measured.steps.shape == measured.kappa.shape == (3, 20)
-    assert (measured.steps <= np.ceil(measured.predicted)).all()
-    assert (measured.steps[2] > 0.5 * measured.predicted[2]).all()
-    assert np.median(measured.kappa[2]) == pytest.approx(81, rel=0.15)
+    kappa, steps = measured["kappa"], measured["steps"]
+    assert steps.shape == kappa.shape == (20, 3)
+    bound = conditioning.bound(kappa, 1e-4)
+    assert (steps <= np.ceil(bound)).all()
+    assert (steps[:, 2] > 0.5 * bound[:, 2]).all()
+    assert np.median(kappa[:, 2]) == pytest.approx(81, rel=0.15)
 
 
 def test_nearest_neighbours_equal_scikit_learns():
@@ -52,7 +55,7 @@ def test_gaps_are_measured_after_each_step_and_training_goes_on_as_without():
     assert set(gaps) == {"before", "after"}
     assert all(runs.shape == (2, 1348 // 32) and (abs(runs) <= 1).all() for runs in gaps.values())
     torch.manual_seed(0)
-    model, data = mlp(placement.SIZES, nn.BatchNorm1d, "after"), digits(0)
+    model, data = mlp(SIZES, nn.BatchNorm1d, "after"), digits(0)
     train(model, data, lr=0.1, epochs=1, batch_size=32, seed=0)
     expected = accuracy(model, data, batch_statistics=True) - accuracy(model, data)
     assert gaps["after"][0, -1] == pytest.approx(expected, abs=1e-6)
@@ -66,6 +69,10 @@ def test_drawings_show_what_was_measured():
     assert len(ax.collections[0].get_offsets()) == 6
     (ax,) = scaling.draw({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
-    rates = (0.1, 1.0)
-    (legend,) = placement.draw({"none": np.ones((2, 2)), "before": np.zeros((2, 2))}, rates).legends
+    accuracies = {"none": 1.0, "before": 0.5}
+    axes = {"position": accuracies, "seed": range(2), "lr": (0.1, 1.0)}
+    drawn = placement.draw(grid(lambda position, seed, lr: accuracies[position], axes))
+    (legend,), (ax,) = drawn.legends, drawn.axes
     assert [t.get_text() for t in legend.get_texts()] == ["no batch norm", "before the activation"]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[1.0, 1.0], [0.5, 0.5]]
+    assert [list(line.get_xdata()) for line in ax.lines] == [[0.1, 1.0]] * 2

@@ -19,7 +19,7 @@ def test_the_mean_field_of_tanh_agrees_with_a_sample():
 
 @pytest.mark.parametrize("activation", signals.ACTIVATIONS)
 def test_wide_networks_follow_the_prediction(activation):
-    r = signals.measure(1.5, activation, depth=8, width=1500, batch_size=32, seeds=range(2))
+    r = signals.measure(1.5, activation, depth=8, width=1000, batch_size=32, seeds=range(2))
     q, chi = signals.predict(1.5, activation, depth=8)
     np.testing.assert_allclose(np.median(r.forward, 0), q, rtol=0.2)
     ratios = r.backward[:, :-1] / r.backward[:, 1:]
