@@ -24,6 +24,7 @@ from normcore.checks.judge import Judge
 from normcore.grading import intake, sandbox
 from normcore.grading.limits import Limits
 from normcore.grading.mentions import mentions
+from normcore.grading.pictures import Pictures
 
 __all__ = ["Graded", "TaskVerdict", "environment", "grade", "hash_of_checks", "seed_of"]
 
@@ -61,6 +62,7 @@ class Graded:
         attention: by cell, the learner's own ones too, what its source names that a person should look at;
             for the instructor alone.
         provenance: what the marks came from: hashes, seeds, seconds, bytes.
+        pictures: by cell, those of the answers in words.
     """
 
     student: str
@@ -70,6 +72,7 @@ class Graded:
     notes: tuple[str, ...]
     provenance: dict = field(default_factory=dict)
     attention: dict[str, list[str]] = field(default_factory=dict)
+    pictures: dict[str, Pictures] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -142,7 +145,7 @@ def grade(
         "memory": ended.memory,
     }
     attention = _attention(taken, release, problem_set)
-    return Graded(student, verdicts, taken.sources, "", taken.notes, provenance, attention)
+    return Graded(student, verdicts, taken.sources, "", taken.notes, provenance, attention, taken.pictures)
 
 
 def _attention(

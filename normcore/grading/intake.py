@@ -7,6 +7,8 @@ from pathlib import Path
 
 import nbformat
 
+from normcore.grading.pictures import Pictures, take
+
 __all__ = ["Intake", "hash_of", "read"]
 
 MAX_BYTES = 10 * 2**20
@@ -22,6 +24,7 @@ class Intake:
 
     Attributes:
         sources: by grade id, the source of each solution cell; those missing or unusable are not here.
+        pictures: by grade id, those of an answer in words, as nbformat has them.
         cells: of all cells of code, in the notebook's order, the name and the source; a learner's own cells
             are named by their place: "cell 7".
         refused: why the file cannot be graded at all, in words; empty where it can.
@@ -30,6 +33,7 @@ class Intake:
     """
 
     sources: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, Pictures] = field(default_factory=dict)
     cells: tuple[tuple[str, str], ...] = ()
     refused: str = ""
     notes: tuple[str, ...] = ()
@@ -94,7 +98,8 @@ def _cells(content: dict, release: nbformat.NotebookNode) -> Intake:
     stubs = {c.id: c for c in release.cells if c.metadata.get("nbgrader", {}).get("solution")}
     found: dict[str, list[tuple[int, str]]] = {name: [] for name in stubs}
     others: list[tuple[int, str, str]] = []
-    notes = []
+    shown: dict[int, Pictures] = {}
+    notes, own_text = [], False
     kernel = _get(content, "metadata", "kernelspec", "language") or "python"
     if kernel != "python":
         notes.append(
@@ -108,7 +113,11 @@ def _cells(content: dict, release: nbformat.NotebookNode) -> Intake:
         if not isinstance(name, str) or name not in released:
             name = f"cell {number}"
         source = _text(cell.get("source"))
+        if name in stubs and cell.get("cell_type") == stubs[name].cell_type == "markdown":
+            source, shown[number], dropped = take(source, cell.get("attachments"))
+            notes += [f"The cell {name!r}: {sentence}" for sentence in dropped]
         if name not in stubs:
+            own_text |= name not in released and cell.get("cell_type") == "markdown" and bool(source.strip())
             # the setup cell only installs what is not here
             setup = name == "setup" and source.strip() == released[name].source.strip()
             if cell.get("cell_type") == "code" and source and not setup:
@@ -123,7 +132,7 @@ def _cells(content: dict, release: nbformat.NotebookNode) -> Intake:
             )
         else:
             found[name].append((number, source))
-    sources, cells = {}, []
+    sources, cells, kept_pictures = {}, [], {}
     for name, candidates in found.items():
         if not candidates:
             if not any(repr(name) in note for note in notes):
@@ -133,6 +142,10 @@ def _cells(content: dict, release: nbformat.NotebookNode) -> Intake:
         number, sources[name] = (changed or candidates)[0]
         if stubs[name].cell_type == "code":
             cells.append((number, name, sources[name]))
+        elif shown.get(number):
+            kept_pictures[name] = shown[number]
+        if own_text and not changed and stubs[name].cell_type == "markdown":
+            notes.append(f"The cell {name!r} is as it was given. Text in cells of your own is not graded.")
         if len({source for _, source in changed}) > 1:
             notes.append(f"There are {len(changed)} versions of the cell {name!r}; the first is taken.")
     kept = _within_bounds(others)
@@ -144,7 +157,7 @@ def _cells(content: dict, release: nbformat.NotebookNode) -> Intake:
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"And {len(notes) - MAX_NOTES} more of this kind."]
     in_order = tuple((name, source) for _, name, source in sorted(cells + kept))
-    return Intake(sources, in_order, notes=tuple(notes))
+    return Intake(sources, kept_pictures, in_order, notes=tuple(notes))
 
 
 def _within_bounds(cells: list[tuple[int, str, str]]) -> list[tuple[int, str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import nbformat
 
 from normcore.grading.grade import RIGHT, Graded, TaskVerdict
+from normcore.grading.pictures import shown
 
 __all__ = ["autograded", "harmless", "listed", "plain"]
 
@@ -29,7 +30,12 @@ def autograded(graded: Graded, release: nbformat.NotebookNode) -> nbformat.Noteb
         marks = cell.metadata.get("nbgrader", {})
         if marks.get("solution"):
             source = plain(graded.sources.get(cell.id, cell.source))
-            cell.source = harmless(source) if cell.cell_type == "markdown" else source
+            cell.source = source
+            if cell.cell_type == "markdown":
+                pictures = graded.pictures.get(cell.id, {})
+                cell.source = shown(harmless(source), pictures)
+                if pictures:
+                    cell.attachments = pictures
         elif marks.get("grade"):
             cell.outputs = [_output(graded.tasks[cell.id.removesuffix("-check")])]
     return notebook
