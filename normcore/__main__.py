@@ -125,7 +125,7 @@ def _grade(options: argparse.Namespace) -> int:
     from normcore.grading.bubblewrap import SandboxMissing
     from normcore.grading.cluster import ClusterMissing
     from normcore.grading.course import Course
-    from normcore.grading.patience import Stopped
+    from normcore.grading.retry import Stopped
 
     warnings.filterwarnings("ignore", category=SAWarning)  # nbgrader's, at each new submission
     # where somebody looks on

@@ -118,7 +118,7 @@ class CheckMessage(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         from normcore.checks.catalogue import VISIBLE_CASES, VISIBLE_SEED, find_problem_set
         from normcore.checks.judge import Judge
-        from normcore.checks.runner import run
+        from normcore.inside.runner import run
 
         problem_set, task, name = shlex.split(self.arguments[0])
         check = find_problem_set(problem_set).checks[task]

@@ -1,7 +1,6 @@
 """One definition for each graded task: its inputs, its reference in float64, its known mistakes.
 
 check.py     Check, Mistake, Case: the definition, and how cases are drawn from it
-runner.py    runs a learner's function on plain inputs, returns plain outputs; judges nothing
 judge.py     compares outputs with the reference, names the mistake
 catalogue.py the problem sets by name
 answers.py   right answers, which students get sealed
@@ -15,4 +14,6 @@ model_answers.py  beside a learner's own answer in words, and not before
 mutants.py   machine-made wrong versions of a solution
 audit.py     proves a problem set: `normcore audit ps02`
 psNN.py      the problem sets
+
+The learner's function is run by `normcore/inside/runner.py`, here and in the sandbox.
 """

@@ -20,7 +20,7 @@ from normcore.checks.check import Check
 from normcore.checks.judge import Judge, Verdict
 from normcore.checks.mutants import mutants
 from normcore.checks.notebook import attempt
-from normcore.checks.runner import run
+from normcore.inside.runner import run
 
 __all__ = ["CheckAudit", "audit", "solution_sources"]
 

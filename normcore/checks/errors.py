@@ -4,7 +4,7 @@ import linecache
 import traceback
 
 from normcore.checks.check import Case, Check
-from normcore.checks.runner import SOURCE_NAME, OutputError
+from normcore.inside.runner import SOURCE_NAME, OutputError
 
 __all__ = ["explain"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from normcore.checks.check import Case, Check, Mistake
 from normcore.checks.patterns import describe, where
-from normcore.checks.runner import run, shaken_noise
+from normcore.inside.runner import run, shaken_noise
 
 __all__ = ["Judge", "Verdict"]
 

@@ -13,8 +13,8 @@ from normcore.checks.errors import explain
 from normcore.checks.forbidden import spoken
 from normcore.checks.judge import Judge, Outputs, Verdict
 from normcore.checks.model_answers import compare
-from normcore.checks.runner import Watch, run, tensors
 from normcore.checks.summary import summary
+from normcore.inside.runner import Watch, run, tensors
 
 __all__ = ["SEED_VARIABLE", "CheckFailed", "HiddenCheck", "VisibleCheck", "attempt"]
 

@@ -16,8 +16,8 @@ from normcore.grading import bubblewrap, cluster
 from normcore.grading.course import Course
 from normcore.grading.grade import OURS, Graded, TaskVerdict, grade, hash_of_checks
 from normcore.grading.limits import Limits
-from normcore.grading.patience import Stopped, patiently
 from normcore.grading.record import account, kept, penalize, points, record
+from normcore.grading.retry import Stopped, patiently
 from normcore.grading.standing import Standing, standings, stands
 from normcore.grading.submission import Unreadable, handed_in, notebook_hash, take
 

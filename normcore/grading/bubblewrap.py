@@ -9,12 +9,8 @@ from pathlib import Path
 
 __all__ = ["INSIDE", "SandboxMissing", "check", "command", "environment"]
 
-HERE = Path(__file__).parent
-# Our own files that are inside.
-INSIDE = tuple(
-    HERE / f"{name}.py"
-    for name in ("nursery", "syscalls", "worker", "cells", "absent", "refusal", "native", "../checks/runner")
-)
+# All of our own that is inside.
+INSIDE = tuple(sorted((Path(__file__).parents[1] / "inside").glob("*.py")))
 
 
 class SandboxMissing(RuntimeError):
@@ -51,7 +47,7 @@ def check(trusted: bool = False, course: Path | None = None) -> None:
     )
     if not sys.platform.startswith("linux") or shutil.which("bwrap") is None:
         raise SandboxMissing(advice.format(why="It is not here."))
-    # as the nursery does for each submission
+    # as the fork server does for each submission
     inner = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup", "--fork", "true"]
     tried = subprocess.run([*command(), *inner], capture_output=True, text=True)
     if tried.returncode:
@@ -99,7 +95,7 @@ def _hidden() -> list[Path]:
 
 
 def command() -> list[str]:
-    """Bubblewrap, to stand before a program; with the rights that `nursery.py` needs, and gives up."""
+    """Bubblewrap, to stand before a program; with the rights that `forkserver.py` needs, and gives up."""
     words = [
         "bwrap",
         "--unshare-ipc",
@@ -133,7 +129,18 @@ def command() -> list[str]:
             words += ["--ro-bind", os.devnull, str(path)]
     words += ["--proc", "/proc", "--dev", "/dev"]
     # /scratch and /dev/shm are made anew for each submission
-    words += ["--dir", "/scratch", "--perms", "0755", "--dir", "/job"]
+    words += [
+        "--dir",
+        "/scratch",
+        "--perms",
+        "0755",
+        "--dir",
+        "/job",
+        "--perms",
+        "0755",
+        "--dir",
+        "/job/inside",
+    ]
     for source in INSIDE:
-        words += ["--ro-bind", str(source), f"/job/{source.name}"]
+        words += ["--ro-bind", str(source), f"/job/inside/{source.name}"]
     return [*words, "--chdir", "/job", "--remount-ro", "/dev", "--remount-ro", "/", "--"]

@@ -6,10 +6,8 @@ import hmac
 import importlib
 import importlib.metadata
 import io
-import json
-import math
 import platform
-import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,12 +21,13 @@ from normcore.checks.check import Case, Check
 from normcore.checks.judge import Judge
 from normcore.grading import intake, sandbox
 from normcore.grading.limits import Limits
-from normcore.grading.mentions import mentions
 from normcore.grading.pictures import Pictures
+from normcore.grading.scan import mentions
+from normcore.inside import wire
 
 __all__ = ["Graded", "TaskVerdict", "environment", "grade", "hash_of_checks", "seed_of"]
 
-MAX_HEADER = 1000  # characters of an array's header
+MAX_CALLS = 5000  # of functions that are inputs, by one submission
 
 # Why a task has no points: the answer is wrong; it misbehaved; or we failed, and it is to be tried again.
 RIGHT, WRONG, MISBEHAVED, OURS = "right", "wrong", "misbehaved", "our failure"
@@ -133,11 +132,9 @@ def grade(
     resources = {} if trusted else limits.resources()
     seed = seed_of(secret, student, "", taken.hash)
     job = _job(taken, release, problem_set, cases, seed, limits, resources)
-    ended = sandbox.run(job, limits, trusted)
-    frames = _frames(ended.output)
+    ended = sandbox.run(job, limits, _replies(cases), trusted)
     verdicts = {
-        task: _verdict(check, cases[task], frames.get(task), ended, limits)
-        for task, check in problem_set.checks.items()
+        task: _verdict(check, cases[task], ended, limits) for task, check in problem_set.checks.items()
     }
     provenance |= {
         "seconds": round(ended.seconds, 2),
@@ -206,7 +203,7 @@ def _job(
     resources: dict[str, int],
 ) -> bytes:
     """What the sandbox is given: cells and inputs; no reference, no judge."""
-    arrays, tasks = {}, []
+    body, tasks = io.BytesIO(), []
     imports = [
         cell
         for cell in release.cells
@@ -220,16 +217,11 @@ def _job(
         if (task := name.removesuffix("-check")) != name and task in problem_set.checks:
             steps.append(("task", task, ""))
     for name, check in problem_set.checks.items():
-        described = []
-        for number, case in enumerate(cases[name]):
-            entry = {}
-            for key, value in case.inputs.items():
-                if isinstance(value, np.ndarray):
-                    arrays[f"{name}/{number}/{key}"] = value
-                    entry[key] = {"array": True}
-                else:
-                    entry[key] = {"tuple": list(value)} if isinstance(value, tuple) else value
-            described.append(entry)
+        functions = _functions(cases[name])
+        described = [
+            {key: wire.pack(value, body, functions) for key, value in case.inputs.items()}
+            for case in cases[name]
+        ]
         tasks.append(
             {
                 "name": name,
@@ -249,42 +241,57 @@ def _job(
             "resources": resources,
         },
     }
-    text, archive = json.dumps(job).encode(), io.BytesIO()
-    np.savez(archive, **arrays)
-    return struct.pack(">I", len(text)) + text + archive.getvalue()
+    return wire.frame(job, body.getvalue())
 
 
 def _marks(cell: nbformat.NotebookNode) -> set[str]:
     return {name for name, value in cell.metadata.get("nbgrader", {}).items() if value is True}
 
 
-def _frames(output: bytes) -> dict[str, tuple[dict, bytes]]:
-    """The first frame of each task; what comes after something unreadable is not read."""
-    found: dict[str, tuple[dict, bytes]] = {}
-    position = 0
-    while len(output) - position >= 4:
-        (length,) = struct.unpack_from(">I", output, position)
-        position += 4
-        if length > 65536 or position + length > len(output):
-            break
+def _functions(cases: Sequence[Case]) -> list[Callable]:
+    """Those that are inputs: they are run here, when the sandbox calls."""
+    return [value for case in cases for value in case.inputs.values() if callable(value)]
+
+
+def _replies(cases: Mapping[str, Sequence[Case]]) -> sandbox.Reply:
+    """What answers the calls of one submission."""
+    functions = {task: _functions(drawn) for task, drawn in cases.items()}
+    left = MAX_CALLS
+
+    def reply(header: dict, body: bytes) -> bytes:
+        nonlocal left
+        left -= 1
+        out = io.BytesIO()
         try:
-            header = json.loads(output[position : position + length])
-            name, size = header["task"], header["bytes"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            break
-        position += length
-        if not isinstance(name, str) or not isinstance(size, int) or not 0 <= size <= len(output) - position:
-            break
-        found.setdefault(name, (header, output[position : position + size]))
-        position += size
-    return found
+            if left < 0:
+                raise ValueError(f"it was called more than {MAX_CALLS} times")
+            function = functions.get(header["task"], [])[int(header["call"])]
+            arrays = wire.Arrays(body)
+            given = [_tensors(wire.unpack(v, arrays)) for v in list(header["given"])]
+            named = {str(k): _tensors(wire.unpack(v, arrays)) for k, v in dict(header["named"]).items()}
+            returned = function(*given, **named)
+            return wire.frame({"returned": wire.pack(_arrays(returned), out)}, out.getvalue())
+        except Exception as error:  # whatever was sent; what a function of ours says of it is for the learner
+            return wire.frame({"error": _shown(error, 500)})
+
+    return reply
 
 
-def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: Limits) -> TaskVerdict:
+def _tensors(value: object) -> object:
+    return torch.tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def _arrays(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(map(_arrays, value))
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _verdict(check: Check, cases: Sequence[Case], ended: sandbox.Ended, limits: Limits) -> TaskVerdict:
     name = check.name
-    if frame is None:
+    if name not in ended.answers:
         return _unanswered(name, ended, limits)
-    header, body = frame
+    header, body = ended.answers[name]
     if "late" in header:
         return TaskVerdict(MISBEHAVED, f"{name}: stopped after {limits.task_seconds:.0f} seconds.")
     if "ended" in header:
@@ -303,8 +310,8 @@ def _verdict(check: Check, cases, frame, ended: sandbox.Ended, limits: Limits) -
             WRONG, f"{name}: it calls {called}, which does the task. Write out the formula instead."
         )
     try:
-        outputs = _outputs(check, len(cases), body)
-    except ValueError as error:
+        outputs = wire.read_outputs(check.outputs, len(cases), body)
+    except wire.WireError as error:
         return TaskVerdict(MISBEHAVED, f"{name}: {error}")
     verdict = Judge(check, cases).judge(outputs)
     return TaskVerdict(RIGHT if verdict.passed else WRONG, verdict.message, verdict.mistakes)
@@ -326,35 +333,3 @@ def _unanswered(name: str, ended: sandbox.Ended, limits: Limits) -> TaskVerdict:
         "": "the notebook's process ended before it had answered.",
     }
     return TaskVerdict(MISBEHAVED, f"{name}: {killed[ended.reason]}")
-
-
-def _outputs(check: Check, count: int, body: bytes) -> list[dict[str, np.ndarray]]:
-    """Arrays of numbers and nothing else, one after the other in NumPy's format; they take no more memory.
-
-    Raises:
-        ValueError: anything else; says what.
-    """
-    stream = io.BytesIO(body)
-    outputs = [{key: _array(key, stream, body) for key in check.outputs} for _ in range(count)]
-    if stream.tell() != len(body):
-        raise ValueError("it returned more than it should")
-    return outputs
-
-
-def _array(name: str, stream: io.BytesIO, body: bytes) -> np.ndarray:
-    try:
-        version = np.lib.format.read_magic(stream)
-        header = np.lib.format.read_array_header_1_0(stream, MAX_HEADER) if version == (1, 0) else None
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
-        header = None
-    if header is None:
-        raise ValueError("what it returned cannot be read")
-    shape, fortran_order, dtype = header
-    if dtype not in (np.float64, np.bool_):
-        raise ValueError(f"{name} is no array of numbers")
-    size, start = math.prod(shape), stream.tell()
-    if min(shape, default=0) < 0 or len(shape) > 64 or size * dtype.itemsize > len(body) - start:
-        raise ValueError("what it returned cannot be read")
-    stream.seek(size * dtype.itemsize, io.SEEK_CUR)
-    array = np.frombuffer(body, dtype, size, start) if size else np.empty(0, dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")

@@ -66,8 +66,8 @@ def take(text: str, attachments: object) -> tuple[str, Pictures, list[str]]:
         places = [p for p in (f"(attachment:{w})" for w in _written(old)) if p in text]
         if (name := kept(kind, data)) and not places:
             text += f"\n\n![](attachment:{name})"  # it is in the cell, though nothing shows it
-        for place in places if name else ():
-            text = text.replace(place, f"(attachment:{name})")
+        for place in places:
+            text = text.replace(place, f"(attachment:{name or 'picture-0'})")
     if ELSEWHERE.search(text):
         note("A picture from a file or an address was not taken; put it into the cell itself.")
     return text, pictures, notes

@@ -13,12 +13,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from normcore.grading import bubblewrap
 from normcore.grading.limits import Limits
+from normcore.inside import wire
 
 __all__ = ["Ended", "run"]
 
@@ -33,7 +34,7 @@ class Ended:
     """How a submission ended.
 
     Attributes:
-        output: what it sent, at most `Limits.output_bytes`.
+        answers: by task, the first frame that it sent; all that it sent is at most `Limits.output_bytes`.
         reason: why it was killed: "time", "output", "memory", "processes" (they could not be watched) or "".
         failed: why it could not be run, which is our failure; or "".
         seconds: that it took.
@@ -41,7 +42,7 @@ class Ended:
         memory: bytes, the largest that were seen.
     """
 
-    output: bytes
+    answers: dict[str, wire.Frame]
     reason: str
     failed: str
     seconds: float
@@ -69,31 +70,36 @@ def _slot() -> Iterator[int]:
     raise RuntimeError(f"{SLOTS} submissions are being run on this machine already")
 
 
-def run(job: bytes, limits: Limits, trusted: bool = False) -> Ended:
-    """Run a job for `worker.py`, and collect what it answers.
+# What answers a call of a submission: the call's frame in, the reply's frame out.
+Reply = Callable[[dict, bytes], bytes]
+
+
+def run(job: bytes, limits: Limits, reply: Reply, trusted: bool = False) -> Ended:
+    """Run a job for `inside/execute.py`, and collect what it answers.
 
     The first call of a process starts a sandbox with a warmed-up Python, which stays; each call forks it.
 
     Args:
-        job: one frame, as `worker.py` describes it.
+        job: one frame, as `inside/wire.py` describes it.
         limits: after which it is killed, with all that it started.
+        reply: called here, with each call that comes; it raises nothing, whatever came.
         trusted: run it as an ordinary process instead, with the same limits on time and output.
     """
     if trusted:
-        return _trusted(job, limits)
-    global _nursery
+        return _trusted(job, limits, reply)
+    global _server
     with _starting:
-        if _nursery is None or not _nursery.alive():
+        if _server is None or not _server.alive():
             try:
-                _nursery = _Nursery()
+                _server = _ForkServer()
             except OSError as error:
-                return Ended(b"", "", f"the sandbox did not start: {error}", 0.0)
-        nursery = _nursery
-    return nursery.run(job, limits)
+                return Ended({}, "", f"the sandbox did not start: {error}", 0.0)
+        server = _server
+    return server.run(job, limits, reply)
 
 
-class _Nursery:
-    """A sandbox of this process, in which `nursery.py` waits to fork.
+class _ForkServer:
+    """A sandbox of this process, in which `inside/forkserver.py` waits to fork.
 
     Raises:
         OSError: it did not start; with what it said.
@@ -103,7 +109,7 @@ class _Nursery:
         self._pid = os.getpid()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 as long as the process
-        program = [sys.executable, "-B", "nursery.py", str(theirs.fileno())]
+        program = [sys.executable, "-B", "-m", "inside.forkserver", str(theirs.fileno())]
         self._process = subprocess.Popen(
             [*bubblewrap.command(), *program],
             stdin=subprocess.DEVNULL,
@@ -139,14 +145,20 @@ class _Nursery:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def run(self, job: bytes, limits: Limits) -> Ended:
+    def run(self, job: bytes, limits: Limits, reply: Reply) -> Ended:
         """One submission, in a fork."""
         start = time.monotonic()
         line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        reading, writing = os.pipe()
+        reading, writing = os.pipe()  # what it sends
+        hearing, telling = os.pipe()  # what it is told
         file = os.memfd_create("job")
         try:
-            with _slot() as slot, line, open(reading, "rb", buffering=0) as answers:
+            with (
+                _slot() as slot,
+                line,
+                open(reading, "rb", buffering=0) as out,
+                open(telling, "wb", buffering=0) as back,
+            ):
                 try:
                     with open(file, "wb", buffering=0, closefd=False) as whole:
                         whole.write(job)
@@ -157,21 +169,21 @@ class _Nursery:
                         "memory": limits.memory,
                         "writable_bytes": limits.file_bytes,
                     }
-                    descriptors = [file, writing, theirs.fileno()]
+                    descriptors = [file, writing, hearing, theirs.fileno()]
                     socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
                 finally:
                     theirs.close()
-                    os.close(writing)
-                    os.close(file)
-                output, reason = _collect(answers, start, limits)
+                    for descriptor in (writing, hearing, file):
+                        os.close(descriptor)
+                answers, reason = _collect(out, back, start, limits, reply)
                 told = _told(line)
         except BrokenPipeError:
-            told, output, reason = {}, b"", ""
+            told, answers, reason = {}, {}, ""
         if not told:  # it never ends without a word, so it was killed, or the machine is at its end
             self.close()
             told = {"failed": f"the sandbox ended: {self._last_words() or 'nobody knows why'}"}
         return Ended(
-            output,
+            answers,
             reason or told.get("reason", ""),
             told.get("failed", ""),
             time.monotonic() - start,
@@ -184,23 +196,41 @@ class _Nursery:
         return self._log.read().decode("utf-8", "replace").strip()[-1000:]
 
 
-_nursery: _Nursery | None = None
+_server: _ForkServer | None = None
 _starting = threading.Lock()
 
 
-def _collect(answers, start: float, limits: Limits) -> tuple[bytes, str]:
+def _collect(out, back, start: float, limits: Limits, reply: Reply) -> tuple[dict[str, wire.Frame], str]:
     """What comes until nobody can write any more, or until it is enough, and then why."""
-    output = bytearray()
-    while (left := start + limits.seconds - time.monotonic()) > 0:
-        if not select.select([answers], [], [], left)[0]:
+    os.set_blocking(back.fileno(), False)
+    answers: dict[str, wire.Frame] = {}
+    frames, end, left = wire.Frames(), start + limits.seconds, limits.output_bytes
+    while (wait := end - time.monotonic()) > 0:
+        if not select.select([out], [], [], wait)[0]:
             break
-        chunk = answers.read(65536)
+        chunk = out.read(65536)
         if not chunk:
-            return bytes(output), ""
-        output += chunk[: limits.output_bytes - len(output)]
-        if len(output) >= limits.output_bytes:
-            return bytes(output), "output"
-    return bytes(output), "time"
+            return answers, ""
+        for header, body in frames.feed(chunk[:left]):
+            if "call" not in header:
+                answers.setdefault(header["task"], (header, body))
+            elif not _send(back, reply(header, body), end):
+                return answers, "time"
+        left -= len(chunk)
+        if left <= 0:
+            return answers, "output"
+    return answers, "time"
+
+
+def _send(back, data: bytes, end: float) -> bool:
+    """Whether it went out in time; to whom nobody listens any more, nothing is sent."""
+    view = memoryview(data)
+    with contextlib.suppress(BrokenPipeError):
+        while view:
+            if not select.select([], [back], [], max(end - time.monotonic(), 0))[1]:
+                return False
+            view = view[back.write(view) or 0 :]
+    return True
 
 
 def _told(line: socket.socket) -> dict:
@@ -213,27 +243,33 @@ def _told(line: socket.socket) -> dict:
     return {}
 
 
-def _trusted(job: bytes, limits: Limits) -> Ended:
+def _trusted(job: bytes, limits: Limits, reply: Reply) -> Ended:
     """In an ordinary process, on any system that has fork."""
     start = time.monotonic()
+    hearing, telling = os.pipe()
     with tempfile.TemporaryDirectory(prefix="normcore-grade-") as folder, tempfile.TemporaryFile() as file:
+        inside = Path(folder, "inside")
+        inside.mkdir()
         for source in bubblewrap.INSIDE:
-            shutil.copy(source, folder)
+            shutil.copy(source, inside)
         file.write(job)
         file.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, "-B", "worker.py"],
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,  # or reading would wait for more, beyond the time
-            cwd=folder,
-            env=bubblewrap.environment(),
-            start_new_session=True,
-        )
-        output, reason = _collect(process.stdout, start, limits)
+        with open(telling, "wb", buffering=0) as back:
+            process = subprocess.Popen(
+                [sys.executable, "-B", "-m", "inside.execute", str(hearing)],
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,  # or reading would wait for more, beyond the time
+                cwd=folder,
+                env=bubblewrap.environment(),
+                start_new_session=True,
+                pass_fds=[hearing],
+            )
+            os.close(hearing)
+            answers, reason = _collect(process.stdout, back, start, limits, reply)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    return Ended(output, reason, "", time.monotonic() - start)
+    return Ended(answers, reason, "", time.monotonic() - start)

@@ -12,7 +12,7 @@ from normcore.checks.catalogue import VISIBLE_CASES, VISIBLE_SEED, find_problem_
 from normcore.checks.judge import Judge
 from normcore.checks.notebook import CheckFailed, VisibleCheck, attempt
 from normcore.checks.patterns import describe
-from normcore.checks.runner import run
+from normcore.inside.runner import run
 from tests.checks.problem_sets import IDS, TASKS, check_of, namespace
 from tests.commands import ROOT
 

@@ -9,7 +9,7 @@ import torch
 
 from normcore.checks.catalogue import HIDDEN_CASES, VISIBLE_CASES, VISIBLE_SEED
 from normcore.checks.judge import Judge, Verdict
-from normcore.checks.runner import run
+from normcore.inside.runner import run
 from tests.checks.problem_sets import IDS, TASKS, check_of, namespace
 
 

@@ -40,7 +40,7 @@ for path in glob.glob('/**/gradebook.db', recursive=True):
     c.commit()
 """
     + WRONG,
-    "patched-runner": "import runner\nrunner.run = lambda *a, **k: {'x_hat': 0}" + WRONG,
+    "patched-runner": "from inside import runner\nrunner.run = lambda *a, **k: {'x_hat': 0}" + WRONG,
     "patched-savez": "import numpy\nnumpy.savez = lambda *a, **k: None" + WRONG,
     "patched-json": "import json\njson.dumps = lambda *a, **k: '{}'" + WRONG,
     "patched-exec": "import builtins\nbuiltins.exec = lambda *a, **k: None" + WRONG,
@@ -172,7 +172,7 @@ BUILT_IN = {
         getattr(torch, 'batch' + '_norm')(x, gamma, beta, None, None, True, 0.0, eps, False)))
     t.start(); t.join()
     return out[0]""",
-    "with-the-watch-patched": """import runner
+    "with-the-watch-patched": """from inside import runner
     runner.Watch.__torch_dispatch__ = lambda self, f, types, args=(), kwargs=None: f(*args, **(kwargs or {}))
     return getattr(torch, 'batch' + '_norm')(x, gamma, beta, None, None, True, 0.0, eps, False)""",
     "with-dispatch-disabled": """with torch._C._DisableTorchDispatch():

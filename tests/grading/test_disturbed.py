@@ -21,7 +21,7 @@ from normcore.grading.batch import grade_all
 from normcore.grading.cluster import ClusterMissing
 from normcore.grading.course import Course
 from normcore.grading.limits import Limits
-from normcore.grading.patience import Stopped, patiently
+from normcore.grading.retry import Stopped, patiently
 from tests.commands import ROOT
 from tests.grading import corpus, sandboxed
 from tests.grading.test_course import POINTS, UNBIASED, submit

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from normcore.__main__ import main
 from normcore.grading import batch
 from normcore.grading.course import Course
-from normcore.grading.patience import Stopped, patiently
+from normcore.grading.retry import Stopped, patiently
 from tests.grading.courses import everybody_is_right, hand_in, make, marks
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -85,7 +85,7 @@ def test_a_read_only_one_is_said_in_a_sentence():
 
 
 def test_a_locked_one_is_waited_for_without_a_traceback(course, capfd, monkeypatch):
-    monkeypatch.setattr("normcore.grading.patience.SECONDS_BETWEEN", 0.1)
+    monkeypatch.setattr("normcore.grading.retry.SECONDS_BETWEEN", 0.1)
     connection = sqlite3.connect(course.root / "grading/gradebook.db", check_same_thread=False)
     connection.execute("BEGIN EXCLUSIVE")
     threading.Timer(8, connection.close).start()
@@ -96,7 +96,7 @@ def test_a_locked_one_is_waited_for_without_a_traceback(course, capfd, monkeypat
 
 
 def test_a_full_disk_is_told_once_however_often_it_is_tried(course, capfd, monkeypatch):
-    monkeypatch.setattr("normcore.grading.patience.SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr("normcore.grading.retry.SECONDS_BETWEEN", 0.01)
     left, record = [30], batch.record
 
     def fails(*arguments):

@@ -61,9 +61,11 @@ def _process(pid):
 
 
 def _stays(process):
-    """Whether it is the sandbox itself: bubblewrap, its first process, or the nursery."""
+    """Whether it is the sandbox itself: bubblewrap, its first process, or the fork server."""
     parent = _process(process[0])
-    return b"bwrap" in process[2] or (b"nursery.py" in process[2] and bool(parent) and b"bwrap" in parent[2])
+    return b"bwrap" in process[2] or (
+        b"inside.forkserver" in process[2] and bool(parent) and b"bwrap" in parent[2]
+    )
 
 
 def left_behind():
@@ -74,7 +76,7 @@ def left_behind():
         first = process = _process(pid)
         if not first or _stays(first):
             continue
-        while process and (FIRST_UID <= process[1] < FIRST_UID + 1000 or b"nursery.py" in process[2]):
+        while process and (FIRST_UID <= process[1] < FIRST_UID + 1000 or b"inside.forkserver" in process[2]):
             pid, process = process[0], _process(process[0])
         if first is not process and pid in (0, 1, os.getpid()):
             found.append(first)
@@ -233,7 +235,7 @@ for folder, folders, files in os.walk("/"):
     found += [f for f in files if f.endswith("ps02.ipynb") or f == "gradebook.db"]
     found += [folder] * (folder.endswith("normcore/functional") or (folder.endswith("/sklearn") and bool(files)))
 interfaces = [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line]
-raise RuntimeError(f"{{found}} {{interfaces}} {{os.getuid()}} {{sorted(os.listdir('/job'))}} {{sorted(os.environ)}}")
+raise RuntimeError(f"{{found}} {{interfaces}} {{os.getuid()}} {{sorted(os.listdir('/job/inside'))}} {{sorted(os.environ)}}")
 """
     limits = Limits(seconds=60, task_seconds=50)  # it walks the whole disk
     message = graded(tmp_path, {"normalize": source}, limits=limits).tasks["normalize"].message
@@ -305,7 +307,7 @@ kept = [marker * 1000 for _ in range(100)]
 open("/scratch/left", "w").write(marker); open("/dev/shm/left", "w").write(marker)
 os.environ["LEFT"] = marker
 torch.sqrt = torch.sum = lambda *a, **k: torch.zeros(1)
-import runner; runner.run = None
+from inside import runner; runner.run = None
 torch.library.define("left::over", "(Tensor x) -> Tensor")
 if os.fork() == 0:
     os.setsid()
@@ -317,21 +319,23 @@ raise RuntimeError(json.dumps({{
     "namespaces": {namespaces}, "marker": holds(rb"[n]ant[-]of[-]som")}}))""")  # fmt: skip
     assert first["marker"]  # it can be found where it is
     assert first["denied"] == [13, 30, 1, 1, 1] and first["terminals"] == [] and first["cores"] == 1
-    nursery = sandbox._nursery
+    server = sandbox._server
     second = said(tmp_path, LOOK + f"""
 raise RuntimeError(json.dumps({{
     "namespaces": {namespaces}, "marker": holds(rb"[n]ant[-]of[-]som"),
     "files": glob.glob("/scratch/*") + glob.glob("/dev/shm/*"), "env": "LEFT" in os.environ,
     "torch": torch.sqrt(torch.tensor(4.0)).item(), "operator": hasattr(torch.ops.left, "over"),
     "processes": [p for p in os.listdir("/proc") if p.isdigit()]}}))""")  # fmt: skip
-    assert sandbox._nursery is nursery and nursery.alive()
+    assert sandbox._server is server and server.alive()
     assert not second["marker"] and not second["files"] and not second["env"]
     assert second["torch"] == 2 and not second["operator"] and second["processes"] == ["1"]
-    # the first one's are gone, and their numbers may be given again: new are those that the nursery has not
+    # the first one's are gone, and their numbers may be given again: new are those that the fork server has not
     (pid,) = [
         p.name
         for p in Path("/proc").glob("[0-9]*")
-        if (q := _process(p.name)) and b"nursery.py" in q[2] and _process(q[0])[0] == nursery._process.pid
+        if (q := _process(p.name))
+        and b"inside.forkserver" in q[2]
+        and _process(q[0])[0] == server._process.pid
     ]
     for name, namespace in second["namespaces"].items():
         assert namespace != os.readlink(f"/proc/{pid}/ns/{name}"), name
@@ -354,7 +358,7 @@ while True: time.sleep(1)
 
 def test_a_killed_sandbox_is_our_failure_and_the_next_starts_another(tmp_path):
     assert right(graded(tmp_path, {}, SOLUTION))
-    timer = threading.Timer(1, os.killpg, (sandbox._nursery._process.pid, signal.SIGKILL))
+    timer = threading.Timer(1, os.killpg, (sandbox._server._process.pid, signal.SIGKILL))
     timer.start()
     result = graded(
         tmp_path, {"normalize": "import time\ntime.sleep(30)"}, limits=Limits(seconds=60, task_seconds=50)

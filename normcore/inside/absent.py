@@ -8,7 +8,7 @@ import importlib.machinery
 import sys
 import types
 
-import refusal
+from . import blocklist
 
 __all__ = ["pretend"]
 
@@ -56,5 +56,5 @@ class _Refusing(type):
 
     def __call__(cls, *_, **__):
         name = f"{cls.__module__}.{cls.__qualname__}"
-        refusal.called.add(name)
+        blocklist.called.add(name)
         raise RuntimeError(f"{name} is not here when your answer is graded: write out what it does")

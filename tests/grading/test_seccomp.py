@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from normcore.grading import syscalls
+from normcore.inside import seccomp
 
 HEADERS = {
     0: [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path("/usr/include/asm/unistd_64.h")],
@@ -21,9 +21,9 @@ def test_the_numbers_are_those_of_the_kernels_headers(column):
     if header is None:
         pytest.skip("the kernel's headers are not installed")
     known = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", header.read_text()))
-    ours = {name: numbers[column] for name, numbers in syscalls.DENIED.items()}
+    ours = {name: numbers[column] for name, numbers in seccomp.DENIED.items()}
     for name in ("clone", "clone3", "prctl", "socketpair"):
-        ours[name] = getattr(syscalls, name.upper())[column]
+        ours[name] = getattr(seccomp, name.upper())[column]
     assert {name: int(known[name]) for name in ours if name in known} == {
         name: number for name, number in ours.items() if name in known
     }
@@ -34,16 +34,16 @@ def run(source):
     """What a process says that has put the filter on."""
     start = f"""
 import ctypes, os, sys
-sys.path.insert(0, {str(Path(syscalls.__file__).parent)!r})
-import syscalls
+sys.path.insert(0, {str(Path(seccomp.__file__).parent)!r})
+import seccomp
 libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl(38, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
-syscalls.deny()
+seccomp.deny()
 def call(number, *arguments):
     return 0 if libc.syscall(number, *arguments) >= 0 else ctypes.get_errno()
-column, _ = syscalls.MACHINES[os.uname().machine]
+column, _ = seccomp.MACHINES[os.uname().machine]
 clone, clone3, prctl, pair = (
-    numbers[column] for numbers in (syscalls.CLONE, syscalls.CLONE3, syscalls.PRCTL, syscalls.SOCKETPAIR)
+    numbers[column] for numbers in (seccomp.CLONE, seccomp.CLONE3, seccomp.PRCTL, seccomp.SOCKETPAIR)
 )
 """
     return subprocess.run(
@@ -56,8 +56,8 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's
 
 @linux
 def test_every_call_of_the_list_is_refused():
-    found = run("print({n: call(numbers[column], 0, 0, 0, 0) for n, numbers in syscalls.DENIED.items()})")
-    assert eval(found) == dict.fromkeys(syscalls.DENIED, 1)  # EPERM
+    found = run("print({n: call(numbers[column], 0, 0, 0, 0) for n, numbers in seccomp.DENIED.items()})")
+    assert eval(found) == dict.fromkeys(seccomp.DENIED, 1)  # EPERM
 
 
 @linux
@@ -69,7 +69,7 @@ spaces = [call(clone, flag | 17, 0, 0, 0, 0) for flag in flags]
 threads = []
 thread = threading.Thread(target=threads.append, args=(1,)); thread.start(); thread.join()
 pid = os.fork()
-if pid == 0: os._exit(7 + call(syscalls.DENIED["ptrace"][column], 0, 0, 0, 0))
+if pid == 0: os._exit(7 + call(seccomp.DENIED["ptrace"][column], 0, 0, 0, 0))
 _, status = os.waitpid(pid, 0)
 started = []
 for start in (lambda: subprocess.run(["echo"]), lambda: os.posix_spawn("/bin/echo", ["echo"], {}), lambda: os.execv("/bin/echo", ["echo"])):

@@ -5,8 +5,9 @@ import sys
 import types
 import warnings
 
-import native
 import torch
+
+from . import native
 
 __all__ = ["called", "take_away"]
 

@@ -13,7 +13,7 @@ __all__ = ["mentions"]
 
 # By what one reaches around the rules, or out of one's own function.
 TOOLS = re.compile(
-    r"(ctypes|gc|inspect|socket|subprocess|multiprocessing|concurrent|normcore|runner|worker|nursery)(\..*)?"
+    r"(ctypes|gc|inspect|socket|subprocess|multiprocessing|concurrent|normcore|inside)(\..*)?"
     r"|(cffi|pty|scipy|numpy\.ctypeslib|builtins|runpy|pickle|marshal)(\..*)?"
     r"|sys\.(_getframe|_current_frames|setprofile|settrace|modules|addaudithook|monitoring)"
     r"|threading\.(setprofile|settrace)(_all_threads)?"

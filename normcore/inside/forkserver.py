@@ -5,11 +5,12 @@ submission could leave to another, it makes anew for each: namespaces for proces
 host name, /proc, the two writable folders, a user. It holds no submission: a job is read after the fork.
 
 Over the socket whose number is its argument it says that it is ready, then receives requests: a JSON object
-with three descriptors, of a file with the job, of a pipe for the answers, and of a socket. There it tells how
-the submission ended; when the other side closes it, the submission is killed.
+with four descriptors: of a file with the job, of a pipe for what it sends, of one for what it is told, and of
+a socket. There it tells how the submission ended; when the other side closes it, the submission is killed.
 """
 
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -18,10 +19,9 @@ import signal
 import socket
 import sys
 
-import native
-import syscalls
 import torch
-import worker
+
+from . import execute, native, seccomp
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
     0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x20000000, 0x40000000,
@@ -49,7 +49,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that watch a submission
     control.send(b"ready")
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 4096, 3)
+        message, descriptors, _, _ = socket.recv_fds(control, 4096, 4)
         if not message:
             return
         if os.fork() == 0:
@@ -67,7 +67,7 @@ def _warm_up() -> None:
     _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     _call("mount", b"tmpfs", b"/scratch", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, b"size=1m")
     torch.set_num_threads(1)
-    worker.warm_up()
+    execute.warm_up()
     native.close_interpreters()
     for folder in SOURCES:
         if os.path.isdir(path := os.path.join(torch.__path__[0], folder)):
@@ -76,7 +76,7 @@ def _warm_up() -> None:
     gc.freeze()  # so that a fork's collector does not touch, and copy, every page
 
 
-def _watch(request: dict, job: int, answers: int, line: int) -> None:
+def _watch(request: dict, job: int, answers: int, replies: int, line: int) -> None:
     """Make the namespaces, start the submission in them, and wait for its end, or make it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     told = socket.socket(fileno=line)
@@ -97,14 +97,17 @@ def _watch(request: dict, job: int, answers: int, line: int) -> None:
             os._exit(1)
         try:
             vars(_libc).clear()
-            worker.silence()
-            os.dup2(answers, 3)
-            os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-            worker.work(data, 3)
+            execute.silence()
+            # out of the way first: each may stand where the other is to be
+            pipes = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 16) for descriptor in (answers, replies)]
+            for number, pipe in enumerate(pipes, 3):
+                os.dup2(pipe, number)
+            os.closerange(5, os.sysconf("SC_OPEN_MAX"))
+            execute.work(data, 3, 4)
         finally:
             os._exit(0)
-    os.close(answers)
-    os.close(job)
+    for descriptor in (job, answers, replies):
+        os.close(descriptor)
     reason, most = "", 0
     ended = os.pidfd_open(child)
     while not select.select([ended, told], [], [], LOOK_SECONDS)[0]:
@@ -160,7 +163,7 @@ def _give_up_rights(uid: int | None, slot: int) -> None:
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     _call("capset", header, (ctypes.c_uint32 * 6)())
     _call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # it cannot open /proc/self/mem
-    syscalls.deny()
+    seccomp.deny()
     os.chdir("/scratch")
 
 

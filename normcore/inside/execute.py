@@ -1,42 +1,38 @@
 """Runs a learner's notebook, and sends what their functions return. It judges nothing.
 
-It needs numpy, torch and IPython, the files beside it and `runner.py`, and nothing else of the course. A job
-comes as one frame, and what each task returned goes back as one: 4 bytes of length of a JSON header, the
-header, and as many bytes as it says, of arrays in NumPy's format, one after the other. What a learner's code
-writes there itself is at worst a wrong answer.
-
-In the sandbox `nursery.py` calls `work`; as a program it reads a job from its standard input.
+A job comes as one frame, and what each task returned goes back as one. What a learner's code writes there
+itself is at worst a wrong answer. In the sandbox `forkserver.py` calls `work`; as a program it reads a job
+from its standard input.
 """
 
 import contextlib
 import io
-import json
 import os
 import random
 import resource
 import select
 import signal
-import struct
 import sys
 import time
+from collections.abc import Callable
 
-import absent
-import native
 import numpy as np
-import refusal
-import runner
 import torch
-from cells import Cells, explain
+
+from . import absent, blocklist, native, runner, wire
+from .cells import Cells, explain
 
 CELLS_SHARE = 0.5  # of the time of all, for the cells: the other half is for the tasks
 
 
 def main() -> None:
-    """A job from the standard input; frames to the standard output, which a learner's code does not see."""
+    """A job from the standard input; frames to the standard output, which a learner's code does not see; what
+    they call outside is answered on the descriptor that is the argument.
+    """
     job = sys.stdin.buffer.read()
     channel = os.dup(1)
     silence()
-    work(job, channel)
+    work(job, channel, int(sys.argv[1]))
 
 
 def silence() -> None:
@@ -64,7 +60,7 @@ def warm_up() -> None:
     torch.func.hessian(lambda v: v.square().sum())(torch.ones(2))
 
 
-def work(data: bytes, channel: int) -> None:
+def work(data: bytes, channel: int, replies: int) -> None:
     """Run a notebook's cells in their order, each task at its check, in a process of its own.
 
     What does a task for the learner is taken away before the first line of theirs: there is no moment at
@@ -72,11 +68,21 @@ def work(data: bytes, channel: int) -> None:
 
     Args:
         data: the job, as one frame.
-        channel: where the answers go.
+        channel: where answers and calls go.
+        replies: where replies to calls come from.
     """
-    (length,) = struct.unpack_from(">I", data)
-    job = json.loads(data[4 : 4 + length])
-    inputs = np.load(io.BytesIO(data[4 + length :]), allow_pickle=False)
+    job, body = wire.read(data)
+    arrays = wire.Arrays(body)
+
+    def outside(task: str, number: int) -> Callable:
+        return lambda *given, **named: _call(task, number, given, named, channel, replies)
+
+    tasks = {}
+    for task in job["tasks"]:
+        name = task["name"]
+        function = lambda number, name=name: outside(name, number)  # noqa: E731
+        cases = [{k: wire.unpack(v, arrays, function) for k, v in case.items()} for case in task["cases"]]
+        tasks[name] = {**task, "cases": cases}
     limits = job["limits"]
     for name, value in limits["resources"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
@@ -85,8 +91,7 @@ def work(data: bytes, channel: int) -> None:
     random.seed(job["seed"])
     np.random.seed(job["seed"])
     torch.manual_seed(job["seed"])
-    tasks = {task["name"]: task for task in job["tasks"]}
-    refusal.take_away({name for task in job["tasks"] for name in task["forbidden"]})
+    blocklist.take_away({name for task in job["tasks"] for name in task["forbidden"]})
     absent.pretend()
     native.close_ctypes()
     torch.compile = _uncompiled
@@ -97,15 +102,15 @@ def work(data: bytes, channel: int) -> None:
         if kind == "cell":
             cells.run(name, source)
         else:
-            found = _isolated(tasks[name], cells, inputs, limits["task_seconds"])
+            found = _isolated(tasks[name], cells, limits["task_seconds"])
             if not _is_error(found):
-                _write(channel, found)
+                wire.write(channel, found)
                 del tasks[name]
             errors.setdefault(name, found)
     # where it raised an error, what it needs may stand further below
     for name, task in tasks.items():
-        found = _isolated(task, cells, inputs, limits["task_seconds"])
-        _write(channel, errors.get(name, found) if _is_error(found) else found)
+        found = _isolated(task, cells, limits["task_seconds"])
+        wire.write(channel, errors.get(name, found) if _is_error(found) else found)
 
 
 def _uncompiled(model=None, **_):
@@ -114,13 +119,10 @@ def _uncompiled(model=None, **_):
 
 
 def _is_error(frame: bytes) -> bool:
-    with contextlib.suppress(ValueError, KeyError, TypeError, struct.error, RecursionError):
-        (length,) = struct.unpack_from(">I", frame)
-        return "error" in json.loads(frame[4 : 4 + length])
-    return False
+    return any("error" in header for header, _ in wire.Frames().feed(frame))
 
 
-def _isolated(task: dict, cells: Cells, inputs, seconds: float) -> bytes:
+def _isolated(task: dict, cells: Cells, seconds: float) -> bytes:
     """What one task answers, in a process of its own, ended when its time is over."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -128,7 +130,7 @@ def _isolated(task: dict, cells: Cells, inputs, seconds: float) -> bytes:
         os.close(reading)
         try:
             torch.set_num_threads(1)  # others of this process's are not in its fork
-            _write(writing, _frame(*_run(task, cells, inputs)))
+            wire.write(writing, wire.frame(*_run(task, cells)))
         finally:
             os._exit(0)
     os.close(writing)
@@ -147,52 +149,63 @@ def _isolated(task: dict, cells: Cells, inputs, seconds: float) -> bytes:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if late:
-        return _frame({"task": task["name"], "late": seconds}, b"")
+        return wire.frame({"task": task["name"], "late": seconds})
     if not data:
-        return _frame({"task": task["name"], "ended": os.waitstatus_to_exitcode(status)}, b"")
+        return wire.frame({"task": task["name"], "ended": os.waitstatus_to_exitcode(status)})
     return bytes(data)
 
 
-def _run(task: dict, cells: Cells, inputs) -> tuple[dict, bytes]:
+def _run(task: dict, cells: Cells) -> tuple[dict, bytes]:
     name = task["name"]
     function = cells.namespace.get(name)
     if function is None:
         return {"task": name, "error": cells.errors.get(name, f"NameError: {name} is not defined")}, b""
-    refusal.called.clear()  # a cell may compare itself with the built-in; a task may not call it
+    blocklist.called.clear()  # a cell may compare itself with the built-in; a task may not call it
     body = io.BytesIO()
-    for number, case in enumerate(task["cases"]):
-        arguments = {
-            key: inputs[f"{name}/{number}/{key}"] if value == {"array": True} else _decoded(value)
-            for key, value in case.items()
-        }
+    for inputs in task["cases"]:
         watch = runner.WatchModules(frozenset(task["forbidden"]))
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), watch:
-                found = runner.run(task["run"], name, function, arguments, tuple(task["outputs"]))
+                found = runner.run(task["run"], name, function, inputs, tuple(task["outputs"]))
         except BaseException as error:
-            if seen := refusal.called | watch.seen:
+            if seen := blocklist.called | watch.seen:
                 return {"task": name, "seen": sorted(seen)}, b""
             return {"task": name, "error": explain(error)}, b""
-        if seen := refusal.called | watch.seen:
+        if seen := blocklist.called | watch.seen:
             return {"task": name, "seen": sorted(seen)}, b""
         for output in task["outputs"]:
-            np.lib.format.write_array(body, found[output], version=(1, 0), allow_pickle=False)
+            wire.write_array(body, found[output])
     return {"task": name, "seen": []}, body.getvalue()
 
 
-def _decoded(value: object) -> object:
-    return tuple(value["tuple"]) if isinstance(value, dict) else value
+def _call(task: str, number: int, given: tuple, named: dict, channel: int, replies: int) -> object:
+    """Have a function run outside that is not here: tensors and numbers go out, tensors come back.
+
+    Raises:
+        ValueError: what the function raised, in words.
+    """
+    body = io.BytesIO()
+    header = {
+        "task": task,
+        "call": number,
+        "given": [wire.pack(_numbers(v), body) for v in given],
+        "named": {key: wire.pack(_numbers(v), body) for key, v in named.items()},
+    }
+    wire.write(channel, wire.frame(header, body.getvalue()))
+    answer, arrays = wire.receive(replies)
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    return _tensors(wire.unpack(answer["returned"], wire.Arrays(arrays)))
 
 
-def _frame(header: dict, body: bytes) -> bytes:
-    text = json.dumps({**header, "bytes": len(body)}).encode()
-    return struct.pack(">I", len(text)) + text + body
+def _numbers(value: object) -> object:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
-def _write(channel: int, data: bytes) -> None:
-    view = memoryview(bytes(data))
-    while view:
-        view = view[os.write(channel, view) :]
+def _tensors(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(map(_tensors, value))
+    return torch.tensor(value) if isinstance(value, np.ndarray) else value
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from normcore.checks.audit import solution_sources
 from normcore.checks.catalogue import find_problem_set, names
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
-from normcore.grading.mentions import mentions
+from normcore.grading.scan import mentions
 from tests.checks.styles import ANSWERS
 from tests.commands import ROOT
 from tests.grading.corpus import BUILT_IN, FORBIDDEN

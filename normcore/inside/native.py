@@ -1,6 +1,6 @@
 """Ways from Python to native code past torch's dispatcher, taken out of a process and all that it forks.
 
-What is refused lies in the dispatcher (`refusal.py`). Beside it there are TorchScript's other interpreters,
+What is refused lies in the dispatcher (`blocklist.py`). Beside it there are TorchScript's other interpreters,
 some with a layer norm of their own, and ctypes, which calls any function and writes to any memory. No answer
 needs them. They are deleted, not hidden: afterwards no name and no table of Python refers to them.
 """
