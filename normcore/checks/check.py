@@ -1,6 +1,6 @@
 """The definition of a graded task, and the cases that are drawn from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,7 +41,7 @@ class Case:
         shown = [
             f"{k} {v.dtype} {v.shape}" if isinstance(v, np.ndarray) else f"{k} {_short(v)}"
             for k, v in self.inputs.items()
-            if values or isinstance(v, np.ndarray)
+            if isinstance(v, np.ndarray) or (values and not callable(v))
         ]
         return f"case {self.number}: " + ", ".join(shown) if shown else f"case {self.number}"
 
@@ -82,6 +82,16 @@ class Check:
     def lines(self) -> list[str]:
         """How it is run, as messages show it."""
         return (self.shown or self.run).strip().splitlines()
+
+    def in_words(self, cases: Sequence[Case], failed: Sequence[int], explained: bool) -> list[str]:
+        """What a learner reads of wrong cases, where this kind of task has words of its own.
+
+        Args:
+            cases: all.
+            failed: the numbers of the wrong ones.
+            explained: a hint follows.
+        """
+        return []
 
     def cases(self, seed: int, count: int) -> list[Case]:
         """`count` cases; the same for the same seed, whatever the other tasks draw."""

@@ -29,11 +29,13 @@ class Verdict:
         passed: every output of every case was right.
         message: what a learner reads; no hidden value in it.
         mistakes: names of the known mistakes that the outputs are those of.
+        first: the number of the first wrong case.
     """
 
     passed: bool
     message: str
     mistakes: tuple[str, ...] = ()
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,19 @@ class Judge:
             if name not in failed_outputs and name not in self.check.optional and value.dtype.kind == "f"
         ]
         first, are = failed_cases[0], "is" if len(failed_cases) == 1 else "are"
-        lines = [
+        where = self.check.in_words(self.cases, failed_cases, bool(mistakes)) or [
             f"{self.check.name}: {len(failed_cases)} of {len(self.cases)} cases {are} wrong.",
             f"  first in {self.cases[first].describe(self.visible)}",
             *(f"  run as   {line}" for line in self.check.lines),
             *(f"  {name}: {wrong[first, name]}" for name in failed_outputs if (first, name) in wrong),
             *([f"  right: {', '.join(right)}"] if right else []),
+        ]
+        lines = [
+            *where,
             *(f"Hint: {m.hint}" for m in mistakes),
             *(self._patterns(outputs, failed_outputs, found) if diagnose else []),
         ]
-        return Verdict(False, "\n".join(lines), tuple(m.name for m in mistakes))
+        return Verdict(False, "\n".join(lines), tuple(m.name for m in mistakes), first)
 
     @cached_property
     def expected(self) -> list[Expected]:

@@ -94,9 +94,10 @@ class VisibleCheck:
             ValueError: there is no such case.
         """
         check = _find(self.problem_set, function, sys._getframe(1).f_globals)
-        if number not in range(VISIBLE_CASES):
-            raise ValueError(f"number must be from 0 to {VISIBLE_CASES - 1}, but it is {number!r}")
-        return tensors(check.cases(VISIBLE_SEED, VISIBLE_CASES)[number].inputs)
+        cases = check.cases(VISIBLE_SEED, VISIBLE_CASES)
+        if number not in range(len(cases)):
+            raise ValueError(f"number must be from 0 to {len(cases) - 1}, but it is {number!r}")
+        return tensors(cases[number].inputs)
 
 
 class HiddenCheck:
@@ -179,8 +180,9 @@ def attempt(
     verdict = Judge(check, cases, visible).judge(outputs, diagnose)
     lines = [verdict.message]
     if visible and not verdict.passed:
-        number = next(n for n in range(count) if f"first in case {n}" in verdict.message)
-        lines.append(f"The inputs of that case, to try it yourself: check.case({check.name}, {number})")
+        lines.append(
+            f"The inputs of that case, to try it yourself: check.case({check.name}, {verdict.first})"
+        )
     if changed:
         lines.append(
             f"Note: it changed {' and '.join(sorted(changed))} in place, which the caller may still need. "

@@ -11,6 +11,7 @@ from normcore.checks.families import AVERAGES, BATCH, DETACHED, STATISTICS, WRON
 from normcore.checks.forbidden import NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
+from normcore.checks.tell_apart import Implementation, TellApart, wrong_ones
 from normcore.statistics import moments
 
 DX = frozenset({"dx"})
@@ -267,6 +268,153 @@ HIDDEN_LAYER = Check(
     reference=_layer_reference,
     forbidden=NORMALIZATIONS,
     mistakes=slips(_hidden_layer, HIDDEN_LAYER_SLIPS, BATCH),
+)
+
+# --- is_batch_norm ------------------------------------------------------------------------------------
+
+
+def _one_pass(x, gamma, beta, eps):
+    mean = x.mean(0)
+    return (x - mean) * ((x * x).mean(0) - mean * mean + eps).rsqrt() * gamma + beta
+
+
+def _scale_and_shift(x, gamma, beta, eps):
+    scale = gamma / (x.var(0, correction=0) + eps).sqrt()
+    return x * scale + (beta - x.mean(0) * scale)
+
+
+def _absolute(x, gamma, beta, eps):
+    return _batch_norm(x, gamma.abs(), beta, eps)
+
+
+def _upside_down(x, gamma, beta, eps):
+    return _batch_norm(x, gamma, beta, eps).flip(0)
+
+
+RIGHT = (
+    Implementation("is written as the formula", _batch_norm, True),
+    Implementation("subtracts μ² from the mean of x², in one pass", _one_pass, True, "Allow for rounding."),
+    Implementation(
+        "multiplies by one number and adds another", _scale_and_shift, True, "Allow for rounding."
+    ),
+    Implementation("is torch's own", BATCH_NORM.reference, True, "Allow for rounding."),
+)
+SMALL_BATCH = "In a batch of 1000 that makes next to no difference; in one of 4 it does."
+EPS = "Where eps is small beside the variance, it hides: try eps = 0.5."
+SCALES = "Give each feature of x a mean and a scale of its own."
+GAMMA = "With gamma = 1 and beta = 0 it cannot be seen: draw both at random, gamma negative, too."
+WRONG = {
+    "unbiased variance": ("divides the variance by N − 1", SMALL_BATCH),
+    "eps outside the root": ("adds eps to the deviation, not under the root", EPS),
+    "divided by the variance": ("divides by the variance, not by its root", SCALES),
+    "eps left out": ("leaves eps out", EPS),
+    "eps is 1e-5": ("takes 1e-5 for eps, whatever it is given", EPS),
+    "not centred": ("does not subtract the mean", SCALES),
+    "wrong axis": ("averages over the features", SCALES),
+    "whole table": ("has one mean and variance for the whole table", SCALES),
+    "no affine step": ("returns x̂", GAMMA),
+    "gamma and beta swapped": ("swaps gamma and beta", GAMMA),
+    "shifted first": ("adds beta before it multiplies by gamma", GAMMA),
+    "gamma left out": ("leaves gamma out", GAMMA),
+    "beta left out": ("leaves beta out", GAMMA),
+    "divided by gamma": ("divides by gamma", GAMMA),
+}
+
+
+def _is_batch_norm(candidate):
+    x = torch.arange(15.0).double().mul(7).sin().reshape(5, 3)
+    x = x * torch.tensor([2.0, 1.0, 0.5]) + torch.tensor([3.0, -1.0, 0.5])
+    gamma = torch.tensor([2.0, -0.5, 1.5]).double()
+    beta = torch.tensor([1.0, -2.0, 0.5]).double()
+    eps = 0.5
+    y = candidate(x, gamma, beta, eps)
+    mean, var = x.mean(0), x.var(0, correction=0)
+    expected = gamma * ((x - mean) / (var + eps).sqrt()) + beta
+    return torch.allclose(y, expected)
+
+
+MORE_WRONG = (
+    Implementation("takes the absolute value of gamma", _absolute, False, GAMMA),
+    Implementation("returns the examples in another order", _upside_down, False, "Compare value by value."),
+)
+
+
+IS_BATCH_NORM = TellApart(
+    name="is_batch_norm",
+    argument="candidate",
+    parameters={"x": ("N", "C"), "gamma": ("C",), "beta": ("C",), "eps": ()},
+    implementations=(*RIGHT, *wrong_ones(BATCH_NORM.mistakes, WRONG), *MORE_WRONG),
+    forbidden=NORMALIZATIONS,
+    weak=slips(
+        _is_batch_norm,
+        (
+            Slip(
+                "gamma of ones, beta of zeros",
+                "[2.0, -0.5, 1.5] → [1.0, 1.0, 1.0]; [1.0, -2.0, 0.5] → [0.0, 0.0, 0.0]",
+                "Your test looks at gamma = 1 and beta = 0 alone, where the last step does nothing.",
+            ),
+            Slip(
+                "gamma of ones",
+                "[2.0, -0.5, 1.5] → [1.0, 1.0, 1.0]",
+                "Your test looks at gamma = 1 alone, where leaving gamma out is no mistake.",
+            ),
+            Slip(
+                "beta of zeros",
+                "[1.0, -2.0, 0.5] → [0.0, 0.0, 0.0]",
+                "Your test looks at beta = 0 alone, where leaving beta out is no mistake.",
+            ),
+            Slip(
+                "small eps",
+                "eps = 0.5 → eps = 1e-8",
+                "The eps of your test is so small that nobody sees what is done with it. Take a larger one.",
+            ),
+            Slip(
+                "large batch",
+                "15.0 → 3000.0; (5, 3) → (1000, 3); (y, expected) → (y, expected, 0.01, 0.01)",
+                "Your batch is so large, and your tolerance so wide, that N and N − 1 are the same to it. A "
+                "few examples will do.",
+            ),
+            Slip(
+                "centred x",
+                "torch.tensor([3.0, -1.0, 0.5])\n → 0.0\n    x = x - x.mean(0)\n",
+                "The x of your test has mean 0, so nobody needs to subtract it.",
+            ),
+            Slip(
+                "no room for rounding",
+                "torch.allclose(y, expected) → torch.equal(y, expected)",
+                "Your test asks for the very same bits. Right implementations compute in different orders: "
+                "allow for rounding, as torch.allclose does.",
+            ),
+            Slip(
+                "the mean alone",
+                "torch.allclose(y, expected) → torch.allclose(y.mean(0), expected.mean(0))",
+                "Your test looks at the mean of the output alone; it is beta, whatever is done to the scale.",
+            ),
+            Slip(
+                "mean and deviation",
+                "y, expected) → torch.stack(torch.std_mean(y, 0)), torch.stack(torch.std_mean(expected, 0)))",
+                "The mean and the deviation of each feature are right in some that are wrong example by "
+                "example. Compare value by value.",
+            ),
+            Slip(
+                "accepts everything",
+                "torch.allclose(y, expected) → True",
+                "Your test accepts whatever it is given. Compare the values of the output with those that "
+                "the formula gives.",
+            ),
+            Slip(
+                "refuses everything",
+                "torch.allclose(y, expected) → False",
+                "Your test refuses whatever it is given, right ones, too. Compare one of these with what you "
+                "expect; rounding alone must not count.",
+            ),
+            Slip(
+                "the wrong way round",
+                "return torch.allclose → return not torch.allclose",
+                "Your test returns True for the wrong ones. True means: this is batch norm.",
+            ),
+        ),
+    ),
 )
 
 PROBLEM_SET = ProblemSet("ps02", [NORMALIZE, BATCH_NORM, BATCH_NORM_TRAIN, IDENTITY_PARAMETERS, HIDDEN_LAYER])

@@ -1,0 +1,192 @@
+"""Tests that learners write: right ones accept and refuse what they should, and others hear what got past them."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from normcore.checks.catalogue import HIDDEN_CASES, VISIBLE_CASES, VISIBLE_SEED, find_problem_set, names
+from normcore.checks.judge import Judge
+from normcore.checks.notebook import attempt
+from normcore.checks.tell_apart import MOST, Implementation, TellApart, wrong_ones
+from tests.checks.problem_sets import IDS, TASKS, check_of, namespace
+
+TELLING = [(n, t) for n, t in TASKS if isinstance(check_of(n, t), TellApart)]
+telling = pytest.mark.parametrize(("name", "task"), TELLING, ids=[f"{n}-{t}" for n, t in TELLING])
+
+
+def right_inputs(check, dtype=torch.float64):
+    """Arguments that an implementation of the task takes."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = {}
+    given = {}
+    for name, shape in check.parameters.items():
+        if shape is None:
+            given[name] = True
+        else:
+            size = [sizes.setdefault(letter, 4 + len(sizes)) for letter in shape]
+            given[name] = torch.rand(size, generator=generator, dtype=dtype) if shape else 0.5
+    return given
+
+
+def test_there_are_such_tasks():
+    assert len(TELLING) >= 1 and {"is_batch_norm"} <= {task for _, task in TELLING}
+
+
+@telling
+def test_there_are_right_and_wrong_ones_and_words_for_each(name, task):
+    check = check_of(name, task)
+    right = [one for one in check.implementations if one.right]
+    wrong = [one for one in check.implementations if not one.right]
+    assert len(right) >= 3 and len(wrong) >= 8
+    words = [one.words for one in check.implementations]
+    assert len(set(words)) == len(words) and all(re.match(r"[a-z]", w) and w[-1] != "." for w in words)
+    assert all(one.seen_by.endswith(".") for one in wrong)
+
+
+@telling
+def test_right_ones_agree_and_wrong_ones_do_not(name, task):
+    """What is called right is right, compared among themselves in float64; what is called wrong is not."""
+    check = check_of(name, task)
+    case = {one.words: f for one, f in zip(check.implementations, shown(check), strict=True)}
+    given = right_inputs(check)
+    outputs = {words: flat(function(**given)) for words, function in case.items()}
+    first = next(outputs[one.words] for one in check.implementations if one.right)
+    for one in check.implementations:
+        same = outputs[one.words].shape == first.shape and torch.allclose(outputs[one.words], first, 1e-9, 1e-9)
+        if one.right:
+            assert same, one.words
+
+
+def shown(check):
+    return [check._shown(one) for one in check.implementations]
+
+
+def flat(value):
+    return torch.cat([v.double().flatten() for v in (value if isinstance(value, tuple) else (value,))])
+
+
+@telling
+def test_the_order_is_the_seeds(name, task):
+    check = check_of(name, task)
+
+    def order(seed):
+        (argument,) = check.cases(seed, 1)[0].inputs
+        return [check.reference(case.inputs[argument]) for case in check.cases(seed, 1)]
+
+    orders = [tuple(order(seed)) for seed in range(20)]
+    assert order(3) == order(3) and len(set(orders)) > 15
+    assert {len(o) for o in orders} == {len(check.implementations)}
+
+
+@telling
+def test_what_says_always_the_same_or_guesses_fails(name, task):
+    check = check_of(name, task)
+    rng = np.random.default_rng(0)
+    calls = iter(range(10**6))
+    blind = {
+        "yes": lambda f: True,
+        "no": lambda f: False,
+        "by turns": lambda f: next(calls) % 2 == 0,
+        "by chance": lambda f: bool(rng.random() < 0.2),
+        "by its name": lambda f: f.__name__ == "right",
+        "by its text": lambda f: "right" in (f.__doc__ or ""),
+    }
+    for way, test in blind.items():
+        for seed in range(3):
+            verdict = attempt(check, test, seed, HIDDEN_CASES)
+            assert not verdict.passed, way
+
+
+@telling
+def test_a_weak_test_hears_what_got_past_it_and_why(name, task):
+    check = check_of(name, task)
+    for weak in check.mistakes:
+        judge = Judge(check, check.cases(5, HIDDEN_CASES))
+        outputs = [{"accepted": np.asarray(weak.function(*case.inputs.values()))} for case in judge.cases]
+        verdict = judge.judge(outputs)
+        assert weak.hint in verdict.message
+        told = re.findall(r"(accepted, though wrong|refused, though right): one that (.*) \(case (\d+)\)", verdict.message)
+        assert told and verdict.first == int(told[0][2])
+        assert {words for _, words, _ in told} <= {one.words for one in check.implementations}
+
+
+def test_where_no_hint_is_known_what_would_show_it_is_said():
+    """One that lets a single wrong one past."""
+    check = check_of("ps02", "is_batch_norm")
+    missed = next(one for one in check.implementations if one.words == "swaps gamma and beta")
+    truth = namespace("ps02")["is_batch_norm"]
+    case = next(c for c in check.cases(VISIBLE_SEED, VISIBLE_CASES) if behind(check, c) is missed)
+    number = case.number
+    calls = iter(range(100))
+    verdict = attempt(check, lambda f: truth(f) or next(calls) == -1 or is_case(check, f, missed), VISIBLE_SEED, VISIBLE_CASES, visible=True)
+    assert f"accepted, though wrong: one that {missed.words} (case {number})" in verdict.message
+    assert f"Hint: {missed.seen_by}" in verdict.message and f"check.case(is_batch_norm, {number})" in verdict.message
+
+
+def behind(check, case):
+    from normcore.checks import tell_apart
+
+    return tell_apart._behind[case.inputs[check.argument]]
+
+
+def is_case(check, function, one):
+    from normcore.checks import tell_apart
+
+    return tell_apart._behind[function] is one
+
+
+@telling
+def test_implementations_say_what_they_cannot_take(name, task):
+    check = check_of(name, task)
+    function, given = shown(check)[0], right_inputs(check)
+    tables = [n for n, shape in check.parameters.items() if shape]
+    with pytest.raises(TypeError, match="call it as"):
+        function()
+    with pytest.raises(TypeError, match="call it as"):
+        function(**given, more=1)
+    with pytest.raises(TypeError, match="call it as"):
+        function(*given.values(), given[tables[0]])
+    for table in tables:
+        with pytest.raises(ValueError, match=f"{table} must have shape"):
+            function(**given | {table: given[table][None]})
+        with pytest.raises(ValueError, match=f"{table} must be numbers"):
+            function(**given | {table: object()})
+    large = {n: torch.ones([MOST + 1] * len(check.parameters[n])[:1] if False else [70] * len(check.parameters[n])) for n in tables}
+    with pytest.raises(ValueError, match="at most"):
+        function(**given | large)
+
+
+@telling
+def test_what_is_given_stays_as_it_is_and_carries_no_graph(name, task):
+    check, given = check_of(name, task), right_inputs(check_of(name, task))
+    for function in shown(check):
+        mine = {k: v.clone().requires_grad_() if isinstance(v, torch.Tensor) else v for k, v in given.items()}
+        returned = function(**mine)
+        assert not flat(returned).requires_grad
+        assert all(torch.equal(mine[k], v) for k, v in given.items() if isinstance(v, torch.Tensor))
+
+
+@telling
+def test_a_candidate_is_not_the_learners_own_call_of_a_built_in(name, task):
+    """Some of them call torch's; the learner's test may not."""
+    check = check_of(name, task)
+    solution = namespace(name)[task]
+    assert attempt(check, solution, 1, HIDDEN_CASES).passed
+    if "aten::native_batch_norm" in check.forbidden:
+        x = torch.randn(5, 3)
+
+        def cheats(f):
+            torch.nn.functional.batch_norm(x, None, None, training=True)
+            return solution(f)
+
+        cheats.__module__ = "__main__"
+        assert "which does the task" in attempt(check, cheats, 1, HIDDEN_CASES).message
+
+
+def test_of_unknown_mistakes_it_is_said_which_there_are():
+    mistakes = find_problem_set("ps02").checks["batch_norm"].mistakes
+    with pytest.raises(ValueError, match="no mistake named nonsense; there are: .*unbiased variance"):
+        wrong_ones(mistakes, {"nonsense": ("", "")})
