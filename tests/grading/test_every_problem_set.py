@@ -20,6 +20,8 @@ HALF = """
 def _half(value):
     if isinstance(value, (tuple, list)):
         return type(value)(map(_half, value))
+    if isinstance(value, bool):
+        return not value
     if isinstance(value, torch.Tensor):
         return value * 0.5 + 0.25 if value.is_floating_point() else value
     return value * 0.5 + 0.25 if isinstance(value, float) else value

@@ -44,3 +44,19 @@ def hidden_layer(x, weight, gamma, beta, eps):
     centred = (torch.eye(m).to(h) - 1 / m) @ h
     scale = torch.einsum("mc,mc->c", centred, centred) / m + eps
     return torch.nn.ReLU()(centred * (gamma * scale.rsqrt()) + beta).clamp_min(0)
+
+
+def is_batch_norm(candidate):
+    """By properties: what the mean and the deviation are, that x̂ is in line with x, and what γ and β do to it."""
+    torch.manual_seed(3)
+    x, eps = 4 * torch.randn(4, 2, dtype=torch.float64) - 7, 1.3
+    ones, zeros = torch.ones(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    x_hat = candidate(x, ones, zeros, eps)
+    var = x.var(0, unbiased=False)
+    if x_hat.shape != x.shape or not torch.allclose(x_hat.sum(0), zeros):
+        return False
+    slope = (x_hat[1:] - x_hat[:-1]) / (x[1:] - x[:-1])
+    if not torch.allclose(slope * (var + eps) ** 0.5, torch.ones_like(slope)):
+        return False
+    gamma, beta = torch.tensor([-2.0, 0.3]).double(), torch.tensor([0.7, -5.0]).double()
+    return bool(((candidate(x, gamma, beta, eps=eps) - beta) / gamma - x_hat).abs().max() < 1e-9)
