@@ -1,6 +1,7 @@
 """One definition for each graded task: its inputs, its reference in float64, its known mistakes.
 
 check.py     Check, Mistake, Case: the definition, and how cases are drawn from it
+tell_apart.py the task whose answer is a test
 judge.py     compares outputs with the reference, names the mistake
 catalogue.py the problem sets by name
 answers.py   right answers, which students get sealed

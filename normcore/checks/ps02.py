@@ -273,11 +273,13 @@ HIDDEN_LAYER = Check(
 # --- is_batch_norm ------------------------------------------------------------------------------------
 
 
+@answer
 def _one_pass(x, gamma, beta, eps):
     mean = x.mean(0)
     return (x - mean) * ((x * x).mean(0) - mean * mean + eps).rsqrt() * gamma + beta
 
 
+@answer
 def _scale_and_shift(x, gamma, beta, eps):
     scale = gamma / (x.var(0, correction=0) + eps).sqrt()
     return x * scale + (beta - x.mean(0) * scale)
@@ -321,6 +323,7 @@ WRONG = {
 }
 
 
+@answer
 def _is_batch_norm(candidate):
     x = torch.arange(15.0).double().mul(7).sin().reshape(5, 3)
     x = x * torch.tensor([2.0, 1.0, 0.5]) + torch.tensor([3.0, -1.0, 0.5])
@@ -339,82 +342,46 @@ MORE_WRONG = (
 )
 
 
+IS_BATCH_NORM_SLIPS = (
+    Slip("gamma of ones, beta of zeros",
+         "[2.0, -0.5, 1.5] → [1.0, 1.0, 1.0]; [1.0, -2.0, 0.5] → [0.0, 0.0, 0.0]",
+         "Your test looks at gamma = 1 and beta = 0 alone, where the last step does nothing."),
+    Slip("gamma of ones", "[2.0, -0.5, 1.5] → [1.0, 1.0, 1.0]",
+         "Your test looks at gamma = 1 alone, where leaving gamma out is no mistake."),
+    Slip("beta of zeros", "[1.0, -2.0, 0.5] → [0.0, 0.0, 0.0]",
+         "Your test looks at beta = 0 alone, where leaving beta out is no mistake."),
+    Slip("small eps", "eps = 0.5 → eps = 1e-8",
+         "The eps of your test is so small that nobody sees what is done with it. Take a larger one."),
+    Slip("large batch", "15.0 → 3000.0; (5, 3) → (1000, 3); (y, expected) → (y, expected, 0.01, 0.01)",
+         "Your batch is so large, and your tolerance so wide, that N and N − 1 are the same to it. A few "
+         "examples will do."),
+    Slip("centred x", "torch.tensor([3.0, -1.0, 0.5])\n → 0.0\n    x = x - x.mean(0)\n",
+         "The x of your test has mean 0, so nobody needs to subtract it."),
+    Slip("no room for rounding", "torch.allclose(y, expected) → torch.equal(y, expected)",
+         "Your test asks for the very same bits. Right implementations compute in different orders: allow "
+         "for rounding, as torch.allclose does."),
+    Slip("the mean alone", "torch.allclose(y, expected) → torch.allclose(y.mean(0), expected.mean(0))",
+         "Your test looks at the mean of the output alone; it is beta, whatever is done to the scale."),
+    Slip("mean and deviation",
+         "y, expected) → torch.stack(torch.std_mean(y, 0)), torch.stack(torch.std_mean(expected, 0)))",
+         "The mean and the deviation of each feature are right in some that are wrong example by example. "
+         "Compare value by value."),
+    Slip("accepts everything", "torch.allclose(y, expected) → True",
+         "Your test accepts whatever it is given. Compare the values of the output with those that the "
+         "formula gives."),
+    Slip("refuses everything", "torch.allclose(y, expected) → False",
+         "Your test refuses whatever it is given, right ones, too. Compare one of these with what you "
+         "expect; rounding alone must not count."),
+    Slip("the wrong way round", "return torch.allclose → return not torch.allclose",
+         "Your test returns True for the wrong ones. True means: this is batch norm."),
+)  # fmt: skip
 IS_BATCH_NORM = TellApart(
     name="is_batch_norm",
     argument="candidate",
     parameters={"x": ("N", "C"), "gamma": ("C",), "beta": ("C",), "eps": ()},
     implementations=(*RIGHT, *wrong_ones(BATCH_NORM.mistakes, WRONG), *MORE_WRONG),
     forbidden=NORMALIZATIONS,
-    weak=slips(
-        _is_batch_norm,
-        (
-            Slip(
-                "gamma of ones, beta of zeros",
-                "[2.0, -0.5, 1.5] → [1.0, 1.0, 1.0]; [1.0, -2.0, 0.5] → [0.0, 0.0, 0.0]",
-                "Your test looks at gamma = 1 and beta = 0 alone, where the last step does nothing.",
-            ),
-            Slip(
-                "gamma of ones",
-                "[2.0, -0.5, 1.5] → [1.0, 1.0, 1.0]",
-                "Your test looks at gamma = 1 alone, where leaving gamma out is no mistake.",
-            ),
-            Slip(
-                "beta of zeros",
-                "[1.0, -2.0, 0.5] → [0.0, 0.0, 0.0]",
-                "Your test looks at beta = 0 alone, where leaving beta out is no mistake.",
-            ),
-            Slip(
-                "small eps",
-                "eps = 0.5 → eps = 1e-8",
-                "The eps of your test is so small that nobody sees what is done with it. Take a larger one.",
-            ),
-            Slip(
-                "large batch",
-                "15.0 → 3000.0; (5, 3) → (1000, 3); (y, expected) → (y, expected, 0.01, 0.01)",
-                "Your batch is so large, and your tolerance so wide, that N and N − 1 are the same to it. A "
-                "few examples will do.",
-            ),
-            Slip(
-                "centred x",
-                "torch.tensor([3.0, -1.0, 0.5])\n → 0.0\n    x = x - x.mean(0)\n",
-                "The x of your test has mean 0, so nobody needs to subtract it.",
-            ),
-            Slip(
-                "no room for rounding",
-                "torch.allclose(y, expected) → torch.equal(y, expected)",
-                "Your test asks for the very same bits. Right implementations compute in different orders: "
-                "allow for rounding, as torch.allclose does.",
-            ),
-            Slip(
-                "the mean alone",
-                "torch.allclose(y, expected) → torch.allclose(y.mean(0), expected.mean(0))",
-                "Your test looks at the mean of the output alone; it is beta, whatever is done to the scale.",
-            ),
-            Slip(
-                "mean and deviation",
-                "y, expected) → torch.stack(torch.std_mean(y, 0)), torch.stack(torch.std_mean(expected, 0)))",
-                "The mean and the deviation of each feature are right in some that are wrong example by "
-                "example. Compare value by value.",
-            ),
-            Slip(
-                "accepts everything",
-                "torch.allclose(y, expected) → True",
-                "Your test accepts whatever it is given. Compare the values of the output with those that "
-                "the formula gives.",
-            ),
-            Slip(
-                "refuses everything",
-                "torch.allclose(y, expected) → False",
-                "Your test refuses whatever it is given, right ones, too. Compare one of these with what you "
-                "expect; rounding alone must not count.",
-            ),
-            Slip(
-                "the wrong way round",
-                "return torch.allclose → return not torch.allclose",
-                "Your test returns True for the wrong ones. True means: this is batch norm.",
-            ),
-        ),
-    ),
+    weak=slips(_is_batch_norm, IS_BATCH_NORM_SLIPS),
 )
 
 PROBLEM_SET = ProblemSet(

@@ -10,6 +10,7 @@ from normcore.checks import ps02
 from normcore.checks.audit import audit, solution_sources
 from normcore.checks.catalogue import ProblemSet, find_problem_set, names
 from normcore.checks.check import Mistake
+from normcore.checks.tell_apart import TellApart
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +24,8 @@ def test_the_audit_is_clean(name):
     assert [r.problems for r in results] == [[]] * len(problem_set.checks)
     killed, total = sum(r.killed for r in results), sum(r.mutants for r in results)
     assert killed / total >= 0.95
-    assert len(results) >= 4 and all(r.mutants >= 5 for r in results)
+    changed = [r.mutants for r in results if not isinstance(problem_set.checks[r.name], TellApart)]
+    assert len(changed) >= 4 and min(changed) >= 5
 
 
 def only(**changes):
