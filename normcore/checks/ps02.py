@@ -381,7 +381,7 @@ IS_BATCH_NORM = TellApart(
     parameters={"x": ("N", "C"), "gamma": ("C",), "beta": ("C",), "eps": ()},
     implementations=(*RIGHT, *wrong_ones(BATCH_NORM.mistakes, WRONG), *MORE_WRONG),
     forbidden=NORMALIZATIONS,
-    weak=slips(_is_batch_norm, IS_BATCH_NORM_SLIPS),
+    mistakes=slips(_is_batch_norm, IS_BATCH_NORM_SLIPS),
 )
 
 PROBLEM_SET = ProblemSet(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from normcore.checks.check import Case, Check
+from normcore.checks.check import Case, Check, Inputs
 from normcore.inside.runner import unwatched
 
 __all__ = ["Implementation", "TellApart", "wrong_ones"]
@@ -41,40 +41,36 @@ class Implementation:
 _behind: "weakref.WeakKeyDictionary[Callable, Implementation]" = weakref.WeakKeyDictionary()
 
 
+def _nothing(rng: np.random.Generator, number: int) -> Inputs:
+    """No case is drawn: each is an implementation."""
+    return {}
+
+
+def _is_right(function: Callable) -> bool:
+    return _behind[function].right
+
+
+@dataclass(frozen=True, kw_only=True)
 class TellApart(Check):
-    """A task whose answer is a test.
+    """A task whose answer is a test; its mistakes are weak tests.
 
     Args:
-        name: of the learner's test.
-        argument: the name that the implementations have in the task: "batch_norm".
+        argument: the name that the implementations have in the task: "candidate".
         parameters: of an implementation, in order, each with its shape: ("N", "C"), () for a number, None for
             a flag. The same letter is the same size.
         implementations: right ones and wrong ones.
-        weak: tests that learners write and that let something past or refuse what is right; as `Mistake`s.
-        forbidden: as in `Check`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        argument: str,
-        parameters: Mapping[str, tuple[str, ...] | None],
-        implementations: Sequence[Implementation],
-        weak: Sequence,
-        forbidden: frozenset[str] = frozenset(),
-    ) -> None:
-        super().__init__(
-            name=name,
-            run=f"accepted = {name}({argument})",
-            outputs=("accepted",),
-            draw=lambda rng, number: {},
-            reference=lambda function: _behind[function].right,
-            mistakes=tuple(weak),
-            forbidden=forbidden,
-        )
-        object.__setattr__(self, "argument", argument)
-        object.__setattr__(self, "parameters", dict(parameters))
-        object.__setattr__(self, "implementations", tuple(implementations))
+    argument: str
+    parameters: Mapping[str, tuple[str, ...] | None]
+    implementations: tuple[Implementation, ...]
+    run: str = ""  # follows from the names
+    outputs: tuple[str, ...] = ("accepted",)
+    draw: Callable = _nothing
+    reference: Callable = _is_right
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run", f"accepted = {self.name}({self.argument})")
 
     def cases(self, seed: int, count: int) -> list[Case]:
         """One for each implementation, in an order that the seed decides; `count` is the other tasks'."""
