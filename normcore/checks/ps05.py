@@ -1,14 +1,14 @@
 """PS05, Why it works: the checks of its tasks."""
 
-from functools import partial
-
 import numpy as np
 import torch
-from torch import Tensor
 
+from normcore.checks.answers import answer
 from normcore.checks.catalogue import ProblemSet
-from normcore.checks.check import Check, Inputs, Mistake
+from normcore.checks.check import Check, Inputs
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
+from normcore.checks.slips import Slip, slips
+from normcore.statistics import moments
 
 # --- input_shift --------------------------------------------------------------------------------------
 
@@ -20,99 +20,57 @@ def _draw_inputs(rng: np.random.Generator, number: int) -> Inputs:
     return {"before": before, "after": after}
 
 
-def _shift(before: Tensor, after: Tensor, correction: int = 0, of: str = "before") -> Tensor:
-    deviation = (before if of == "before" else after).std(0, correction=correction)
-    return ((after.mean(0) - before.mean(0)) / deviation).square().mean().sqrt()
+@answer
+def _input_shift(before, after):
+    shift = (after.mean(0) - before.mean(0)) / before.std(0, correction=0)
+    return shift.square().mean().sqrt()
 
 
+@answer
+def _shift_reference(before, after):
+    mean, var = moments(before, 0)
+    return ((moments(after, 0)[0] - mean).square() / var).mean().sqrt()
+
+
+SHIFT_SLIPS = (
+    Slip("unbiased deviation", "correction=0 → correction=1",
+         "Your σ divides by m − 1. Here it is that of the data themselves: divide by m (in torch: "
+         "correction=0)."),
+    Slip("deviation after the step", "before.std → after.std",
+         "You divided by the deviation after the step. The unit of the shift is that before it."),
+    Slip("not in deviations", " / before.std(0, correction=0) → ",
+         "You did not divide by σ. A shift counts in units of the unit's own deviation."),
+    Slip("divided by the variance", "before.std → before.var",
+         "You divided by the variance. Divide by its root."),
+    Slip("mean of absolute values", "shift.square().mean().sqrt() → shift.abs().mean()",
+         "You averaged absolute values. The root mean square squares first, averages, and takes the root."),
+    Slip("no root", ".mean().sqrt() → .mean()", "The root is missing: this is the mean square."),
+    Slip("not averaged", ".mean().sqrt() → .sum().sqrt()",
+         "You added the squares over the units. Average them: the root mean square."),
+    Slip("signed mean", "shift.square().mean().sqrt() → shift.mean()",
+         "You averaged the shifts with their signs: units that move apart cancel. Square first."),
+    Slip("sum of squares", ".mean().sqrt() → .sum()",
+         "This is the sum of the squares. The root mean square averages them, and takes the root."),
+    Slip("not averaged over units", "shift.square().mean().sqrt() → shift",
+         "You return one number a unit. Take the root mean square over the units."),
+    Slip("whole table", ".mean(0) → .mean(); .std(0, → .std(",
+         "You took one mean and deviation for all units. Each unit has its own: dimension 0."),
+    Slip("over the units", ".mean(0) → .mean(1); .std(0, → .std(1,",
+         "You took means and deviations over the units (dimension 1). They are over the examples: "
+         "dimension 0."),
+    Slip("largest", "shift.square().mean().sqrt() → shift.abs().max()",
+         "You took the largest shift. The root mean square is over all units."),
+    Slip("over examples", "(after.mean(0) - before.mean(0)) → (after - before)",
+         "You measured how far single examples moved. The shift is that of the distribution: take the mean "
+         "over the examples first."),
+)  # fmt: skip
 INPUT_SHIFT = Check(
     name="input_shift",
     run="shift = input_shift(before, after)",
     outputs=("shift",),
     draw=_draw_inputs,
-    reference=_shift,
-    mistakes=(
-        Mistake(
-            "unbiased deviation",
-            "Your σ divides by m − 1. Here it is that of the data themselves: divide by m "
-            "(in torch: correction=0).",
-            partial(_shift, correction=1),
-        ),
-        Mistake(
-            "deviation after the step",
-            "You divided by the deviation after the step. The unit of the shift is that before it.",
-            partial(_shift, of="after"),
-        ),
-        Mistake(
-            "not in deviations",
-            "You did not divide by σ. A shift counts in units of the unit's own deviation.",
-            lambda before, after: (after.mean(0) - before.mean(0)).square().mean().sqrt(),
-        ),
-        Mistake(
-            "divided by the variance",
-            "You divided by the variance. Divide by its root.",
-            lambda before, after: (
-                ((after.mean(0) - before.mean(0)) / before.var(0, correction=0)).square().mean().sqrt()
-            ),
-        ),
-        Mistake(
-            "mean of absolute values",
-            "You averaged absolute values. The root mean square squares first, averages, and takes the root.",
-            lambda before, after: (
-                ((after.mean(0) - before.mean(0)) / before.std(0, correction=0)).abs().mean()
-            ),
-        ),
-        Mistake(
-            "no root",
-            "The root is missing: this is the mean square.",
-            lambda before, after: _shift(before, after).square(),
-        ),
-        Mistake(
-            "not averaged",
-            "You added the squares over the units. Average them: the root mean square.",
-            lambda before, after: _shift(before, after) * before.shape[1] ** 0.5,
-        ),
-        Mistake(
-            "signed mean",
-            "You averaged the shifts with their signs: units that move apart cancel. Square first.",
-            lambda before, after: ((after.mean(0) - before.mean(0)) / before.std(0, correction=0)).mean(),
-        ),
-        Mistake(
-            "sum of squares",
-            "This is the sum of the squares. The root mean square averages them, and takes the root.",
-            lambda before, after: _shift(before, after).square() * before.shape[1],
-        ),
-        Mistake(
-            "not averaged over units",
-            "You return one number a unit. Take the root mean square over the units.",
-            lambda before, after: (after.mean(0) - before.mean(0)) / before.std(0, correction=0),
-        ),
-        Mistake(
-            "whole table",
-            "You took one mean and deviation for all units. Each unit has its own: dimension 0.",
-            lambda before, after: ((after.mean() - before.mean()) / before.std(correction=0)).abs(),
-        ),
-        Mistake(
-            "over the units",
-            "You took means and deviations over the units (dimension 1). They are over the examples: "
-            "dimension 0.",
-            lambda before, after: _shift(before.mT, after.mT),
-        ),
-        Mistake(
-            "largest",
-            "You took the largest shift. The root mean square is over all units.",
-            lambda before, after: (
-                ((after.mean(0) - before.mean(0)) / before.std(0, correction=0)).abs().max()
-            ),
-        ),
-        Mistake(
-            "over examples",
-            "You measured how far single examples moved. The shift is that of the distribution: take the "
-            "mean "
-            "over the examples first.",
-            lambda before, after: ((after - before) / before.std(0, correction=0)).square().mean().sqrt(),
-        ),
-    ),
+    reference=_shift_reference,
+    mistakes=slips(_input_shift, SHIFT_SLIPS),
 )
 
 # --- gradient_shift -----------------------------------------------------------------------------------
@@ -124,114 +82,70 @@ def _draw_gradients(rng: np.random.Generator, number: int) -> Inputs:
     return {"g": g, "g_moved": rng.uniform(0.3, 2) * g + rng.normal(size=shape)}
 
 
-def _gradients(g: Tensor, g_moved: Tensor) -> tuple[Tensor, Tensor]:
-    return (g - g_moved).norm() / g.norm(), (g * g_moved).sum() / (g.norm() * g_moved.norm())
+@answer
+def _gradient_shift(g, g_moved):
+    change = (g - g_moved).norm() / g.norm()
+    cosine = (g * g_moved).sum() / (g.norm() * g_moved.norm())
+    return change, cosine
 
 
+@answer
+def _gradient_reference(g, g_moved):
+    g, g_moved = g.flatten(), g_moved.flatten()
+    return torch.dist(g, g_moved) / torch.dot(g, g).sqrt(), torch.cosine_similarity(g, g_moved, dim=0)
+
+
+GRADIENT_SLIPS = (
+    Slip("not relative", "g_moved).norm() / g.norm() → g_moved).norm()",
+         "Your change is ‖G − G′‖. Divide it by ‖G‖."),
+    Slip("relative to the moved gradient", "g_moved).norm() / g.norm() → g_moved).norm() / g_moved.norm()",
+         "You divided by ‖G′‖. The change is relative to the gradient before, ‖G‖."),
+    Slip("difference of norms", "(g - g_moved).norm() → (g.norm() - g_moved.norm()).abs()",
+         "You compared the lengths. Two gradients of one length may point anywhere: take the norm of the "
+         "difference."),
+    Slip("squares", "return change, → return change**2,",
+         "Your change is squared. Take the norms, not their squares."),
+    Slip("divided by a square", "g_moved).norm() / g.norm() → g_moved).norm() / g.norm() ** 2",
+         "You divided by ‖G‖². The change is relative to the length ‖G‖."),
+    Slip("sum of absolute values", "g_moved).norm() / g.norm() → g_moved).abs().sum() / g.abs().sum()",
+         "You added absolute values. ‖·‖ is the Euclidean length: the root of the sum of squares."),
+    Slip("sum of the gradients", "(g - g_moved) → (g + g_moved)",
+         "You added the gradients. The change is their difference."),
+    Slip("column by column",
+         "return change, cosine → return change, torch.cosine_similarity(g, g_moved, dim=0).mean()",
+         "You took the cosine column by column and averaged. Treat the whole gradient as one vector."),
+    Slip("one length", "/ (g.norm() * g_moved.norm()) → / g.norm()",
+         "Your cosine is divided by one length only. Divide by both."),
+    Slip("one length squared", "/ (g.norm() * g_moved.norm()) → / g.norm() ** 2",
+         "Your cosine is divided by ‖G‖² (the part of G′ along G). Divide by both lengths, ‖G‖ ‖G′‖."),
+    Slip("squared lengths", "/ (g.norm() * g_moved.norm()) → / (g.norm() * g_moved.norm()) ** 2",
+         "Your cosine is divided by the squares of the lengths. Divide by the lengths."),
+    Slip("mean of the products", "(g * g_moved).sum() → (g * g_moved).mean()",
+         "Your cosine has the mean of the products. The inner product is their sum."),
+    Slip("angle", "return change, cosine → return change, torch.acos(cosine)",
+         "This is the angle. The cosine is asked for: no arc cosine."),
+    Slip("distance", "return change, cosine → return change, 1 - cosine",
+         "This is 1 − cosine. The cosine itself is asked for."),
+    Slip("swapped", "return change, cosine → return cosine, change",
+         "You returned change and cosine in each other's place."),
+    Slip("row by row",
+         "return change, cosine → return change, torch.cosine_similarity(g, g_moved, dim=1).mean()",
+         "You took the cosine row by row and averaged. Treat the whole gradient as one vector: flatten it."),
+    Slip("inner product", " / (g.norm() * g_moved.norm()) → ",
+         "Your cosine is the inner product. Divide it by both lengths."),
+    Slip("spectral norm",
+         "(g - g_moved).norm() / g.norm() → "
+         "torch.linalg.matrix_norm(g - g_moved, 2) / torch.linalg.matrix_norm(g, 2)",
+         "You used the matrix norm (the largest singular value). Treat the gradient as one vector: the "
+         "root of the sum of all squares."),
+)  # fmt: skip
 GRADIENT_SHIFT = Check(
     name="gradient_shift",
     run="change, cosine = gradient_shift(g, g_moved)",
     outputs=("change", "cosine"),
     draw=_draw_gradients,
-    reference=_gradients,
-    mistakes=(
-        Mistake(
-            "not relative",
-            "Your change is ‖G − G′‖. Divide it by ‖G‖.",
-            lambda g, h: ((g - h).norm(), _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "relative to the moved gradient",
-            "You divided by ‖G′‖. The change is relative to the gradient before, ‖G‖.",
-            lambda g, h: ((g - h).norm() / h.norm(), _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "difference of norms",
-            "You compared the lengths. Two gradients of one length may point anywhere: take the norm of the "
-            "difference.",
-            lambda g, h: ((g.norm() - h.norm()).abs() / g.norm(), _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "squares",
-            "Your change is squared. Take the norms, not their squares.",
-            lambda g, h: (_gradients(g, h)[0] ** 2, _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "divided by a square",
-            "You divided by ‖G‖². The change is relative to the length ‖G‖.",
-            lambda g, h: ((g - h).norm() / g.norm() ** 2, _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "sum of absolute values",
-            "You added absolute values. ‖·‖ is the Euclidean length: the root of the sum of squares.",
-            lambda g, h: ((g - h).abs().sum() / g.abs().sum(), _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "sum of the gradients",
-            "You added the gradients. The change is their difference.",
-            lambda g, h: ((g + h).norm() / g.norm(), _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "column by column",
-            "You took the cosine column by column and averaged. Treat the whole gradient as one vector.",
-            lambda g, h: (_gradients(g, h)[0], torch.nn.functional.cosine_similarity(g, h, dim=0).mean()),
-        ),
-        Mistake(
-            "one length",
-            "Your cosine is divided by one length only. Divide by both.",
-            lambda g, h: (_gradients(g, h)[0], (g * h).sum() / g.norm()),
-        ),
-        Mistake(
-            "one length squared",
-            "Your cosine is divided by ‖G‖² (the part of G′ along G). Divide by both lengths, ‖G‖ ‖G′‖.",
-            lambda g, h: (_gradients(g, h)[0], (g * h).sum() / g.square().sum()),
-        ),
-        Mistake(
-            "squared lengths",
-            "Your cosine is divided by the squares of the lengths. Divide by the lengths.",
-            lambda g, h: (_gradients(g, h)[0], (g * h).sum() / (g.norm() * h.norm()) ** 2),
-        ),
-        Mistake(
-            "mean of the products",
-            "Your cosine has the mean of the products. The inner product is their sum.",
-            lambda g, h: (_gradients(g, h)[0], (g * h).mean() / (g.norm() * h.norm())),
-        ),
-        Mistake(
-            "angle",
-            "This is the angle. The cosine is asked for: no arc cosine.",
-            lambda g, h: (_gradients(g, h)[0], torch.acos(_gradients(g, h)[1])),
-        ),
-        Mistake(
-            "distance",
-            "This is 1 − cosine. The cosine itself is asked for.",
-            lambda g, h: (_gradients(g, h)[0], 1 - _gradients(g, h)[1]),
-        ),
-        Mistake(
-            "swapped",
-            "You returned change and cosine in each other's place.",
-            lambda g, h: _gradients(g, h)[::-1],
-        ),
-        Mistake(
-            "row by row",
-            "You took the cosine row by row and averaged. Treat the whole gradient as one vector: flatten "
-            "it.",
-            lambda g, h: (_gradients(g, h)[0], torch.nn.functional.cosine_similarity(g, h, dim=1).mean()),
-        ),
-        Mistake(
-            "inner product",
-            "Your cosine is the inner product. Divide it by both lengths.",
-            lambda g, h: (_gradients(g, h)[0], (g * h).sum()),
-        ),
-        Mistake(
-            "spectral norm",
-            "You used the matrix norm (the largest singular value). Treat the gradient as one vector: "
-            "the root of the sum of all squares.",
-            lambda g, h: (
-                torch.linalg.matrix_norm(g - h, 2) / torch.linalg.matrix_norm(g, 2),
-                _gradients(g, h)[1],
-            ),
-        ),
-    ),
+    reference=_gradient_reference,
+    mistakes=slips(_gradient_shift, GRADIENT_SLIPS),
 )
 
 # --- effective_smoothness -----------------------------------------------------------------------------
@@ -249,112 +163,56 @@ def _draw_smoothness(rng: np.random.Generator, number: int) -> Inputs:
     }
 
 
-def _smoothness(
-    gradient,
-    w: Tensor,
-    lengths,
-    *,
-    sign: float = -1.0,
-    distance: str = "step",
-    take=max,
-    power: float = 1.0,
-    change=lambda moved, g: (moved - g).norm(),
-    unit: bool = False,
-) -> Tensor:
+@answer
+def _effective_smoothness(gradient, w, lengths):
     g = gradient(w)
-    step = g / g.norm() if unit else g
     ratios = []
     for t in lengths:
-        far = t * step.norm()
-        divisor = {"step": far, "t": t, "g": g.norm(), "none": 1.0, "w": w.norm(), "square": far**2}[distance]
-        ratios.append((change(gradient(w + sign * t * step), g) / divisor) ** power)
-    return take(ratios)
+        moved = gradient(w - t * g)
+        ratios.append((moved - g).norm() / (t * g.norm()))
+    return max(ratios)
 
 
+@answer
+def _smoothness_reference(gradient, w, lengths):
+    steps = [-t * gradient(w) for t in lengths]
+    return torch.stack([torch.dist(gradient(w + step), gradient(w)) / step.norm() for step in steps]).amax()
+
+
+DISTANCE = "The distance gone is ‖w′ − w‖ = t ‖g‖."
+SMOOTHNESS_SLIPS = (
+    Slip("divided by t alone", "(t * g.norm()) → t", f"You divided by t. {DISTANCE}"),
+    Slip("divided by the gradient", "(t * g.norm()) → g.norm()", f"You divided by ‖g‖. {DISTANCE}"),
+    Slip("not divided", " / (t * g.norm()) → ",
+         "You returned the largest change of the gradient. Divide each by the distance gone, ‖w′ − w‖."),
+    Slip("uphill", "w - t → w + t", "You went uphill. A step of gradient descent goes to w − t g."),
+    Slip("smallest", "max(ratios) → min(ratios)", "You took the smallest ratio. β is a bound: the largest."),
+    Slip("average", "max(ratios) → sum(ratios) / len(ratios)",
+         "You averaged the ratios. β is a bound: the largest."),
+    Slip("squared", "max(ratios) → max(ratios) ** 2",
+         "Your ratio is squared. Take the norms, not their squares."),
+    Slip("first length", "max(ratios) → ratios[0]",
+         "You returned the ratio of the first length. Take the largest over all."),
+    Slip("sum", "max(ratios) → sum(ratios)", "You added the ratios. β is a bound: the largest."),
+    Slip("difference of norms", "(moved - g).norm() → (moved.norm() - g.norm()).abs()",
+         "You compared the lengths of the gradients. Take the norm of their difference."),
+    Slip("gradient at the new point", "(moved - g).norm() → moved.norm()",
+         "You took the length of the new gradient. Take that of its difference from g."),
+    Slip("length of w", "(t * g.norm()) → w.norm()", f"You divided by ‖w‖. {DISTANCE}"),
+    Slip("squared distance", "(t * g.norm()) → (t * g.norm()) ** 2",
+         "You divided by the square of the distance. Divide by the distance, t ‖g‖."),
+    Slip("step of length t", "t * g) → t * g / g.norm()); (t * g.norm()) → t",
+         "Your step has the length t. A step of gradient descent is t g, as long as the gradient makes it."),
+    Slip("last length", "max(ratios) → ratios[-1]",
+         "You returned the ratio of the last length. Take the largest over all."),
+)  # fmt: skip
 SMOOTHNESS = Check(
     name="effective_smoothness",
     run="beta = effective_smoothness(lambda w: A @ w + torch.sin(3 * w), w, lengths)",
     outputs=("beta",),
     draw=_draw_smoothness,
-    reference=_smoothness,
-    mistakes=(
-        Mistake(
-            "divided by t alone",
-            "You divided by t. The distance gone is ‖w′ − w‖ = t ‖g‖.",
-            partial(_smoothness, distance="t"),
-        ),
-        Mistake(
-            "divided by the gradient",
-            "You divided by ‖g‖. The distance gone is ‖w′ − w‖ = t ‖g‖.",
-            partial(_smoothness, distance="g"),
-        ),
-        Mistake(
-            "not divided",
-            "You returned the largest change of the gradient. Divide each by the distance gone, ‖w′ − w‖.",
-            partial(_smoothness, distance="none"),
-        ),
-        Mistake(
-            "uphill",
-            "You went uphill. A step of gradient descent goes to w − t g.",
-            partial(_smoothness, sign=1.0),
-        ),
-        Mistake(
-            "smallest",
-            "You took the smallest ratio. β is a bound: the largest.",
-            partial(_smoothness, take=min),
-        ),
-        Mistake(
-            "average",
-            "You averaged the ratios. β is a bound: the largest.",
-            partial(_smoothness, take=lambda ratios: sum(ratios) / len(ratios)),
-        ),
-        Mistake(
-            "squared",
-            "Your ratio is squared. Take the norms, not their squares.",
-            partial(_smoothness, power=2.0),
-        ),
-        Mistake(
-            "first length",
-            "You returned the ratio of the first length. Take the largest over all.",
-            partial(_smoothness, take=lambda ratios: ratios[0]),
-        ),
-        Mistake(
-            "sum",
-            "You added the ratios. β is a bound: the largest.",
-            partial(_smoothness, take=sum),
-        ),
-        Mistake(
-            "difference of norms",
-            "You compared the lengths of the gradients. Take the norm of their difference.",
-            partial(_smoothness, change=lambda moved, g: (moved.norm() - g.norm()).abs()),
-        ),
-        Mistake(
-            "gradient at the new point",
-            "You took the length of the new gradient. Take that of its difference from g.",
-            partial(_smoothness, change=lambda moved, g: moved.norm()),
-        ),
-        Mistake(
-            "length of w",
-            "You divided by ‖w‖. The distance gone is ‖w′ − w‖ = t ‖g‖.",
-            partial(_smoothness, distance="w"),
-        ),
-        Mistake(
-            "squared distance",
-            "You divided by the square of the distance. Divide by the distance, t ‖g‖.",
-            partial(_smoothness, distance="square"),
-        ),
-        Mistake(
-            "step of length t",
-            "Your step has the length t. A step of gradient descent is t g, as long as the gradient makes "
-            "it.",
-            partial(_smoothness, unit=True),
-        ),
-        Mistake(
-            "last length",
-            "You returned the ratio of the last length. Take the largest over all.",
-            partial(_smoothness, take=lambda ratios: ratios[-1]),
-        ),
-    ),
+    reference=_smoothness_reference,
+    mistakes=slips(_effective_smoothness, SMOOTHNESS_SLIPS),
 )
 
 # --- growth_factor ------------------------------------------------------------------------------------
@@ -366,111 +224,68 @@ def _draw_growth(rng: np.random.Generator, number: int) -> Inputs:
     return {"squares": np.exp(logs + rng.normal())}
 
 
-def _slope(values: Tensor) -> Tensor:
-    at = torch.arange(len(values), dtype=values.dtype)
+@answer
+def _growth_factor(squares):
+    logs = squares.log()
+    at = torch.arange(len(squares), dtype=squares.dtype)
     at = at - at.mean()
-    return (at * (values - values.mean())).sum() / at.square().sum()
+    slope = (at * logs).sum() / at.square().sum()
+    return torch.exp(-slope)
 
 
-def _through_zero(values: Tensor) -> Tensor:
-    at = torch.arange(len(values), dtype=values.dtype)
-    return (at * values).sum() / at.square().sum()
+@answer
+def _growth_reference(squares):
+    at = torch.arange(len(squares), dtype=squares.dtype)
+    line = torch.linalg.lstsq(torch.stack([at, torch.ones_like(at)], 1), squares.log()[:, None])
+    return torch.exp(-line.solution[0, 0])
 
 
-def _growth(squares: Tensor) -> Tensor:
-    return torch.exp(-_slope(squares.log()))
-
-
+TO_LOGARITHMS = "Fit a line to the logarithms"
+GROWTH_SLIPS = (
+    Slip("from the first layer to the last", "exp(-slope) → exp(slope)",
+         "This is the factor from the first layer to the last. The gradient goes the other way: the "
+         "inverse."),
+    Slip("of the norm", "exp(-slope) → exp(-slope / 2)",
+         "This is the growth of the norm. squares are mean squares: no root."),
+    Slip("slope", "torch.exp(-slope) → -slope",
+         "This is the slope of the logarithms. The factor is its exponential."),
+    Slip("first over last", "torch.exp(-slope) → (squares[0] / squares[-1]) ** (1 / (len(squares) - 1))",
+         "You used the first and the last layer alone. The line of least squares uses all."),
+    Slip("total growth", "torch.exp(-slope) → squares[0] / squares[-1]",
+         "This is the growth over all layers. The factor is that of one."),
+    Slip("over the number of layers", "torch.exp(-slope) → (squares[0] / squares[-1]) ** (1 / len(squares))",
+         "You used the first and the last layer alone, and L steps where there are L − 1. The line of "
+         "least squares uses all layers."),
+    Slip("not the logarithm", "squares.log() → squares",
+         "You fitted a line to the squares themselves. Fit it to their logarithms."),
+    Slip("line through 0", "at - at.mean() → at",
+         "You did not subtract the mean of t: such a line goes through 0."),
+    Slip("slope upwards", "torch.exp(-slope) → slope",
+         "This is the slope of the logarithms. The factor is its exponential, with the sign of the way "
+         "back."),
+    Slip("one minus the slope", "torch.exp(-slope) → 1 - slope",
+         "exp(−slope) ≈ 1 − slope holds for small slopes only. Take the exponential."),
+    Slip("squared", "exp(-slope) → exp(-2 * slope)",
+         "This is the factor of two layers. You may have squared the squares: they are mean squares "
+         "already."),
+    Slip("mean of ratios, forwards", "torch.exp(-slope) → (squares[1:] / squares[:-1]).mean()",
+         f"You averaged the ratios of neighbours, in the direction of the forward pass. {TO_LOGARITHMS}; "
+         "the gradient goes from the last layer to the first."),
+    Slip("mean of ratios", "torch.exp(-slope) → (squares[:-1] / squares[1:]).mean()",
+         "You averaged the ratios of neighbours, in which a layer that is off counts twice. "
+         f"{TO_LOGARITHMS}."),
+    Slip("logarithm of another base", "squares.log() → squares.log10()",
+         "You took the logarithm to base 10 or 2 and the exponential to base e. Use one base for both."),
+    Slip("base 2", "squares.log() → squares.log2()",
+         "You took the logarithm to base 2 and the exponential to base e. Use one base for both."),
+)  # fmt: skip
 GROWTH = Check(
     name="growth_factor",
     run="factor = growth_factor(squares)",
     outputs=("factor",),
     draw=_draw_growth,
-    reference=_growth,
-    mistakes=(
-        Mistake(
-            "from the first layer to the last",
-            "This is the factor from the first layer to the last. The gradient goes the other way: the "
-            "inverse.",
-            lambda squares: 1 / _growth(squares),
-        ),
-        Mistake(
-            "of the norm",
-            "This is the growth of the norm. squares are mean squares: no root.",
-            lambda squares: _growth(squares).sqrt(),
-        ),
-        Mistake(
-            "slope",
-            "This is the slope of the logarithms. The factor is its exponential.",
-            lambda squares: -_slope(squares.log()),
-        ),
-        Mistake(
-            "first over last",
-            "You used the first and the last layer alone. The line of least squares uses all.",
-            lambda squares: (squares[0] / squares[-1]) ** (1 / (len(squares) - 1)),
-        ),
-        Mistake(
-            "total growth",
-            "This is the growth over all layers. The factor is that of one.",
-            lambda squares: squares[0] / squares[-1],
-        ),
-        Mistake(
-            "over the number of layers",
-            "You used the first and the last layer alone, and L steps where there are L − 1. The line of "
-            "least squares uses all layers.",
-            lambda squares: (squares[0] / squares[-1]) ** (1 / len(squares)),
-        ),
-        Mistake(
-            "not the logarithm",
-            "You fitted a line to the squares themselves. Fit it to their logarithms.",
-            lambda squares: torch.exp(-_slope(squares)),
-        ),
-        Mistake(
-            "line through 0",
-            "You did not subtract the mean of t: such a line goes through 0.",
-            lambda squares: torch.exp(-_through_zero(squares.log())),
-        ),
-        Mistake(
-            "slope upwards",
-            "This is the slope of the logarithms. The factor is its exponential, with the sign of the way "
-            "back.",
-            lambda squares: _slope(squares.log()),
-        ),
-        Mistake(
-            "one minus the slope",
-            "exp(−slope) ≈ 1 − slope holds for small slopes only. Take the exponential.",
-            lambda squares: 1 - _slope(squares.log()),
-        ),
-        Mistake(
-            "squared",
-            "This is the factor of two layers. You may have squared the squares: they are mean squares "
-            "already.",
-            lambda squares: _growth(squares) ** 2,
-        ),
-        Mistake(
-            "mean of ratios, forwards",
-            "You averaged the ratios of neighbours, in the direction of the forward pass. Fit a line to the "
-            "logarithms; the gradient goes from the last layer to the first.",
-            lambda squares: (squares[1:] / squares[:-1]).mean(),
-        ),
-        Mistake(
-            "mean of ratios",
-            "You averaged the ratios of neighbours, in which a layer that is off counts twice. Fit a line "
-            "to the "
-            "logarithms.",
-            lambda squares: (squares[:-1] / squares[1:]).mean(),
-        ),
-        Mistake(
-            "logarithm of another base",
-            "You took the logarithm to base 10 or 2 and the exponential to base e. Use one base for both.",
-            lambda squares: torch.exp(-_slope(squares.log10())),
-        ),
-        Mistake(
-            "base 2",
-            "You took the logarithm to base 2 and the exponential to base e. Use one base for both.",
-            lambda squares: torch.exp(-_slope(squares.log2())),
-        ),
-    ),
+    reference=_growth_reference,
+    mistakes=slips(_growth_factor, GROWTH_SLIPS),
 )
 
 # --- effective_rate -----------------------------------------------------------------------------------
@@ -481,77 +296,47 @@ def _draw_rate(rng: np.random.Generator, number: int) -> Inputs:
     return {"weight": rng.normal(size=(n, n)) * rng.uniform(0.3, 3, (n, 1)), "lr": rng.uniform(0.01, 1)}
 
 
+@answer
+def _effective_rate(weight, lr):
+    return lr / weight.square().sum(1)
+
+
+@answer
+def _effective_reference(weight, lr):
+    return lr / (weight @ weight.mT).diagonal()
+
+
+RATE_SLIPS = (
+    Slip("not squared", "weight.square().sum(1) → weight.norm(dim=1)",
+         "You divided by ‖w‖. The gradient falls as 1/‖w‖, and the angle that a step turns once more: "
+         "divide by ‖w‖²."),
+    Slip("inputs instead of units", "sum(1) → sum(0)",
+         "You took the columns. A unit's weights are a row of weight, as in torch.nn.Linear."),
+    Slip("columns, not squared", "weight.square().sum(1) → weight.norm(dim=0)",
+         "You took the columns, and did not square. A unit's weights are a row: divide by ‖w‖²."),
+    Slip("rate left out", "lr / → 1 /", "You left the learning rate out: η/‖w‖²."),
+    Slip("upside down", "lr / weight.square().sum(1) → weight.square().sum(1) / lr",
+         "You divided by the learning rate. It is multiplied: η/‖w‖²."),
+    Slip("square of the sum", "weight.square().sum(1) → weight.sum(1).square()",
+         "You squared the sum of the weights. ‖w‖² is the sum of their squares."),
+    Slip("absolute values", "square() → abs()", "You added absolute values. ‖w‖² is the sum of the squares."),
+    Slip("whole matrix, not squared", "weight.square().sum(1) → weight.norm()",
+         "You took one length for the whole matrix. Batch norm has a scale for each unit: one length a "
+         "row, squared."),
+    Slip("kept as a column", "sum(1) → sum(1, keepdim=True)",
+         "Your rates have the shape (C, 1). One number a unit: (C,), without keepdim."),
+    Slip("whole matrix", "sum(1) → sum()",
+         "You took one length for the whole matrix. Batch norm has a scale for each unit: one length a row."),
+    Slip("multiplied", "lr / → lr *", "You multiplied by ‖w‖². Longer weights turn less: divide."),
+    Slip("mean", "sum(1) → mean(1)", "You divided by the mean of the squares. ‖w‖² is their sum."),
+)  # fmt: skip
 RATE = Check(
     name="effective_rate",
     run="rates = effective_rate(weight, lr)",
     outputs=("rates",),
     draw=_draw_rate,
-    reference=lambda weight, lr: lr / weight.square().sum(1),
-    mistakes=(
-        Mistake(
-            "not squared",
-            "You divided by ‖w‖. The gradient falls as 1/‖w‖, and the angle that a step turns once more: "
-            "divide by ‖w‖².",
-            lambda weight, lr: lr / weight.norm(dim=1),
-        ),
-        Mistake(
-            "inputs instead of units",
-            "You took the columns. A unit's weights are a row of weight, as in torch.nn.Linear.",
-            lambda weight, lr: lr / weight.square().sum(0),
-        ),
-        Mistake(
-            "columns, not squared",
-            "You took the columns, and did not square. A unit's weights are a row: divide by ‖w‖².",
-            lambda weight, lr: lr / weight.norm(dim=0),
-        ),
-        Mistake(
-            "rate left out",
-            "You left the learning rate out: η/‖w‖².",
-            lambda weight, lr: 1 / weight.square().sum(1),
-        ),
-        Mistake(
-            "upside down",
-            "You divided by the learning rate. It is multiplied: η/‖w‖².",
-            lambda weight, lr: weight.square().sum(1) / lr,
-        ),
-        Mistake(
-            "square of the sum",
-            "You squared the sum of the weights. ‖w‖² is the sum of their squares.",
-            lambda weight, lr: lr / weight.sum(1) ** 2,
-        ),
-        Mistake(
-            "absolute values",
-            "You added absolute values. ‖w‖² is the sum of the squares.",
-            lambda weight, lr: lr / weight.abs().sum(1),
-        ),
-        Mistake(
-            "whole matrix, not squared",
-            "You took one length for the whole matrix. Batch norm has a scale for each unit: one length a "
-            "row, squared.",
-            lambda weight, lr: lr / weight.norm(),
-        ),
-        Mistake(
-            "kept as a column",
-            "Your rates have the shape (C, 1). One number a unit: (C,), without keepdim.",
-            lambda weight, lr: lr / weight.square().sum(1, keepdim=True),
-        ),
-        Mistake(
-            "whole matrix",
-            "You took one length for the whole matrix. Batch norm has a scale for each unit: one length a "
-            "row.",
-            lambda weight, lr: lr / weight.square().sum(),
-        ),
-        Mistake(
-            "multiplied",
-            "You multiplied by ‖w‖². Longer weights turn less: divide.",
-            lambda weight, lr: lr * weight.square().sum(1),
-        ),
-        Mistake(
-            "mean",
-            "You divided by the mean of the squares. ‖w‖² is their sum.",
-            lambda weight, lr: lr / weight.square().mean(1),
-        ),
-    ),
+    reference=_effective_reference,
+    mistakes=slips(_effective_rate, RATE_SLIPS),
 )
 
 # --- rescaled -----------------------------------------------------------------------------------------
@@ -562,83 +347,54 @@ def _draw_rescaled(rng: np.random.Generator, number: int) -> Inputs:
     return {"weight": rng.normal(size=shape), "lr": rng.uniform(0.01, 1), "a": rng.uniform(2, 10)}
 
 
+@answer
+def _rescaled(weight, lr, a):
+    return a * weight, lr * a**2
+
+
+@answer
+def _rescaled_reference(weight, lr, a):
+    """The effective rate, η/‖w‖², stays what it was."""
+    longer = weight.mul(a)
+    return longer, lr / weight.square().sum() * longer.square().sum()
+
+
+RESCALED_SLIPS = (
+    Slip("rate times a", "a**2 → a",
+         "The rate is a times too small: the gradient at a·w is smaller by a, and the step must be longer "
+         "by a. Multiply by a²."),
+    Slip("rate unchanged", "lr * a**2 → lr",
+         "You kept the rate. At a·w the same rate turns the weights by 1/a² of the angle."),
+    Slip("rate divided by a²", "lr * → lr /",
+         "You divided the rate. Longer weights need longer steps: multiply by a²."),
+    Slip("rate divided by a", "lr * a**2 → lr / a",
+         "You divided the rate. Longer weights need longer steps, and have smaller gradients: multiply by "
+         "a²."),
+    Slip("nothing changed", "a * weight, lr * a**2 → weight, lr",
+         "You changed nothing. The weight is a·w, and the rate that goes with it a²·η."),
+    Slip("weight divided", "a * weight → weight / a", "You divided the weight by a. It is multiplied."),
+    Slip("both divided", "a * weight, lr * → weight / a, lr /",
+         "You divided. The weight is a·w, and the rate that goes with it a²·η."),
+    Slip("weight times a²", "a * weight → a**2 * weight",
+         "You multiplied the weight by a². It is a·w; the rate gets the square."),
+    Slip("squares exchanged", "a * weight, lr * a**2 → a**2 * weight, lr * a",
+         "You multiplied the weight by a² and the rate by a. It is the other way round."),
+    Slip("rate times √a", "a**2 → a**0.5",
+         "You multiplied the rate by √a. The gradient at a·w is smaller by a, and the step must be longer "
+         "by a."),
+    Slip("rate times a³", "a**2 → a**3",
+         "The rate is a times too large: a for the smaller gradient, a for the longer step: a²."),
+    Slip("swapped", "a * weight, lr * a**2 → lr * a**2, a * weight",
+         "You returned weight and rate in each other's place."),
+    Slip("weight unchanged", "a * weight → weight", "You did not scale the weight."),
+)  # fmt: skip
 RESCALED = Check(
     name="rescaled",
     run="new_weight, new_lr = rescaled(weight, lr, a)",
     outputs=("new_weight", "new_lr"),
     draw=_draw_rescaled,
-    reference=lambda weight, lr, a: (a * weight, lr * a**2),
-    mistakes=(
-        Mistake(
-            "rate times a",
-            "The rate is a times too small: the gradient at a·w is smaller by a, and the step must be "
-            "longer by "
-            "a. Multiply by a².",
-            lambda weight, lr, a: (a * weight, lr * a),
-        ),
-        Mistake(
-            "rate unchanged",
-            "You kept the rate. At a·w the same rate turns the weights by 1/a² of the angle.",
-            lambda weight, lr, a: (a * weight, lr),
-        ),
-        Mistake(
-            "rate divided by a²",
-            "You divided the rate. Longer weights need longer steps: multiply by a².",
-            lambda weight, lr, a: (a * weight, lr / a**2),
-        ),
-        Mistake(
-            "rate divided by a",
-            "You divided the rate. Longer weights need longer steps, and have smaller gradients: multiply "
-            "by a².",
-            lambda weight, lr, a: (a * weight, lr / a),
-        ),
-        Mistake(
-            "nothing changed",
-            "You changed nothing. The weight is a·w, and the rate that goes with it a²·η.",
-            lambda weight, lr, a: (weight, lr),
-        ),
-        Mistake(
-            "weight divided",
-            "You divided the weight by a. It is multiplied.",
-            lambda weight, lr, a: (weight / a, lr * a**2),
-        ),
-        Mistake(
-            "both divided",
-            "You divided. The weight is a·w, and the rate that goes with it a²·η.",
-            lambda weight, lr, a: (weight / a, lr / a**2),
-        ),
-        Mistake(
-            "weight times a²",
-            "You multiplied the weight by a². It is a·w; the rate gets the square.",
-            lambda weight, lr, a: (weight * a**2, lr * a**2),
-        ),
-        Mistake(
-            "squares exchanged",
-            "You multiplied the weight by a² and the rate by a. It is the other way round.",
-            lambda weight, lr, a: (weight * a**2, lr * a),
-        ),
-        Mistake(
-            "rate times √a",
-            "You multiplied the rate by √a. The gradient at a·w is smaller by a, and the step must be "
-            "longer by a.",
-            lambda weight, lr, a: (a * weight, lr * a**0.5),
-        ),
-        Mistake(
-            "rate times a³",
-            "The rate is a times too large: a for the smaller gradient, a for the longer step: a².",
-            lambda weight, lr, a: (a * weight, lr * a**3),
-        ),
-        Mistake(
-            "swapped",
-            "You returned weight and rate in each other's place.",
-            lambda weight, lr, a: (lr * a**2, a * weight),
-        ),
-        Mistake(
-            "weight unchanged",
-            "You did not scale the weight.",
-            lambda weight, lr, a: (weight, lr * a**2),
-        ),
-    ),
+    reference=_rescaled_reference,
+    mistakes=slips(_rescaled, RESCALED_SLIPS),
 )
 
 PROBLEM_SET = ProblemSet("ps05", [INPUT_SHIFT, GRADIENT_SHIFT, SMOOTHNESS, GROWTH, RATE, RESCALED])
