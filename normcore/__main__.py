@@ -5,6 +5,7 @@ import importlib
 import json
 import sys
 import warnings
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,28 +71,30 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from normcore.checks.audit import audit, solution_sources
+    from normcore.checks import cosmic
+    from normcore.checks.audit import MAKERS, audit, solution_sources
     from normcore.checks.catalogue import find_problem_set
 
-    problems = mutants = killed = 0
+    problems, mutants, killed = 0, Counter(), Counter()
     for name in options.problem_set:
         problem_set = find_problem_set(name)
         sources = solution_sources(options.solutions / name / f"{name}.ipynb")
         print(f"{name}: {options.seeds} seeds a mistake")
         for result in audit(problem_set, sources, options.seeds):
             check = problem_set.checks[result.name]
-            rate = result.killed / max(result.mutants, 1)
-            print(
-                f"  {result.name}: {len(check.mistakes)} mistakes; "
-                f"{result.killed} of {result.mutants} mutants killed ({rate:.0%})"
-            )
+            rates = ", ".join(f"{result.killed[m]} of {result.mutants[m]} {m}" for m in result.mutants)
+            print(f"  {result.name}: {len(check.mistakes)} mistakes; mutants killed: {rates}")
             for change, why in result.survivors.items():
                 print(f"    survives: {change}\n      {why or 'UNEXPLAINED'}")
             for problem in result.problems:
                 print(f"    PROBLEM: {problem}")
             problems += len(result.problems)
             mutants, killed = mutants + result.mutants, killed + result.killed
-    print(f"{killed} of {mutants} mutants killed ({killed / max(mutants, 1):.1%})")
+    for maker in MAKERS:
+        rate = killed[maker] / max(mutants[maker], 1)
+        print(f"{killed[maker]} of {mutants[maker]} mutants killed ({rate:.1%}), {maker}")
+    if not cosmic.INSTALLED:
+        print("without cosmic-ray, which is not installed: pip install cosmic-ray")
     print("clean" if not problems else f"{problems} problems")
     return 1 if problems else 0
 

@@ -13,6 +13,7 @@ notebook.py  what a learner's notebook calls
 summary.py   the points so far, at its end
 model_answers.py  beside a learner's own answer in words, and not before
 mutants.py   machine-made wrong versions of a solution
+cosmic.py    others, by cosmic-ray's operators
 audit.py     proves a problem set: `normcore audit ps02`
 psNN.py      the problem sets
 

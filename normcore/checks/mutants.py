@@ -8,7 +8,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Mutant", "mutants"]
+__all__ = ["Mutant", "describe", "mutants"]
 
 OPERATORS = {
     ast.Add: [ast.Sub],
@@ -73,7 +73,7 @@ def mutants(source: str) -> list[Mutant]:
             _replace(mutated, list(ast.walk(mutated))[index], changed)
             text = ast.unparse(ast.fix_missing_locations(mutated))
             if text != original and text not in found:
-                found[text] = Mutant(_describe(original, text), text)
+                found[text] = Mutant(describe(original, text), text)
     return list(found.values())
 
 
@@ -133,7 +133,8 @@ def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
                 value[:] = [new if item is old else item for item in value]
 
 
-def _describe(original: str, mutated: str) -> str:
+def describe(original: str, mutated: str) -> str:
+    """The first line that differs, before and after."""
     before, after = original.splitlines(), mutated.splitlines()
     start = next(i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
     if len(before) != len(after):

@@ -99,6 +99,9 @@ MIN_MAX_SCALE = Check(
         "extent = torch.where(extent == 0, 1, extent) → extent = torch.where(extent == 0, 2, extent)": (
             "a constant feature's numerator is 0, so any divisor but 0 gives low"
         ),
+        "extent = torch.where(extent == 0, 1, extent) → extent = torch.where(extent <= 0, 1, extent)": (
+            "no range is below 0"
+        ),
     },
     mistakes=slips(_min_max_scale, MIN_MAX_SLIPS),
 )
@@ -192,6 +195,11 @@ x_new = scaler.inverse_transform(z_new)
     draw=_draw_standardizer,
     reference=StandardScaler,
     forbidden=SCALERS,
+    equivalent={
+        "self.std = torch.where(std == 0, 1, std) → self.std = torch.where(std <= 0, 1, std)": (
+            "no deviation is below 0"
+        ),
+    },
     mistakes=slips(_Standardizer, (*STANDARDIZER_SLIPS, *SMALL_ADDED)),
 )
 

@@ -32,10 +32,14 @@ def _scales(rng: np.random.Generator, number: int, features: int) -> np.ndarray:
     return 10**exponents
 
 
-def _backward(outputs, inputs, upstream):
-    """What autograd says: a reference that no formula of the tasks stands in."""
+def _backward(function, inputs, *upstream):
+    """What autograd says: a reference in which no formula of the tasks stands.
+
+    The gradient is that of one number, ⟨upstream, outputs⟩: for a table's, autograd imports torch's compiler.
+    """
     inputs = [v.detach().requires_grad_() for v in inputs]
-    return torch.autograd.grad(outputs(*inputs), inputs, upstream)
+    pairs = zip(function(*inputs), upstream, strict=True)
+    return torch.autograd.grad(sum((y * dy).sum() for y, dy in pairs), inputs)
 
 
 # --- batch_norm_forward -------------------------------------------------------------------------------
@@ -128,7 +132,7 @@ AFFINE_BACKWARD = Check(
     outputs=("dx_hat", "dgamma", "dbeta"),
     draw=_draw_affine,
     reference=lambda dy, x_hat, gamma: _backward(
-        lambda x_hat, gamma, beta: gamma * x_hat + beta, (x_hat, gamma, torch.zeros_like(gamma)), dy
+        lambda x_hat, gamma, beta: (gamma * x_hat + beta,), (x_hat, gamma, torch.zeros_like(gamma)), dy
     ),
     forbidden=FORBIDDEN,
     mistakes=slips(_affine_backward, AFFINE_SLIPS, GRADIENTS),
@@ -183,7 +187,7 @@ VARIANCE_BACKWARD = Check(
     run="dvar = variance_backward(dx_hat, c, s)",
     outputs=("dvar",),
     draw=_draw_variance,
-    reference=lambda dx_hat, c, s: _backward(lambda var: c * var.rsqrt(), (s**-2,), dx_hat)[0],
+    reference=lambda dx_hat, c, s: _backward(lambda var: (c * var.rsqrt(),), (s**-2,), dx_hat)[0],
     forbidden=FORBIDDEN,
     mistakes=slips(_variance_backward, VARIANCE_SLIPS),
 )
@@ -207,7 +211,7 @@ def _input_reference(dx_hat, c, s, dvar):
     def x_hat_and_var(x):
         return (x - x.mean(0)) * s, x.var(0, correction=0)
 
-    return _backward(x_hat_and_var, (c,), (dx_hat, dvar))[0]
+    return _backward(x_hat_and_var, (c,), dx_hat, dvar)[0]
 
 
 INPUT_SLIPS = (

@@ -453,7 +453,7 @@ STEPS = Check(
 
 def _draw_keras(rng: np.random.Generator, number: int) -> Inputs:
     return {
-        "momentum": rng.uniform(0.8, 0.99),
+        "momentum": rng.uniform(0.3, 0.99),
         "moving_variance": rng.uniform(0.3, 3, int(rng.integers(2, 6))),
         "m": int(rng.integers(2, 12)),
     }

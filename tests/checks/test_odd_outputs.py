@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from normcore.checks.catalogue import HIDDEN_CASES, VISIBLE_CASES, VISIBLE_SEED
-from normcore.checks.judge import Judge, Verdict
+from normcore.checks.judge import Judge
 from normcore.checks.tell_apart import TellApart
-from normcore.inside.runner import run
-from tests.checks.problem_sets import IDS, TASKS, check_of, namespace
+from tests.checks.problem_sets import IDS, TASKS, check_of, judged, namespace
 
 
 def _like(value, fill):
@@ -53,16 +52,6 @@ def replaced(function, odd):
         return tuple(odd(y, inputs) for y in result) if isinstance(result, tuple) else odd(result, inputs)
 
     return wrapper
-
-
-def judged(judge, function):
-    """As `attempt` does, but for a judge that already knows what is right."""
-    check = judge.check
-    try:
-        outputs = [run(check.run, check.name, function, c.inputs, check.outputs) for c in judge.cases]
-    except Exception as error:
-        return Verdict(False, str(error))
-    return judge.judge(outputs, diagnose=False)
 
 
 @pytest.mark.parametrize(("seed", "count"), [(VISIBLE_SEED, VISIBLE_CASES), (7, HIDDEN_CASES)])

@@ -5,8 +5,8 @@ import importlib
 import pytest
 
 from normcore.checks.catalogue import HIDDEN_CASES, VISIBLE_CASES, VISIBLE_SEED, names
-from normcore.checks.notebook import attempt
-from tests.checks.problem_sets import IDS, TASKS, check_of, namespace, solutions
+from normcore.checks.judge import Judge
+from tests.checks.problem_sets import IDS, TASKS, check_of, judged, namespace, solutions
 
 WRONG = {name: importlib.import_module(f"tests.checks.wrong.{name}").WRONG for name in names()}
 
@@ -21,11 +21,12 @@ def edited(source, edits):
     return source
 
 
-def verdicts(name, task, seed, count):
+def verdicts(name, task, seed, count, diagnose):
     check = check_of(name, task)
+    judge = Judge(check, check.cases(seed, count), visible=True)
     for what, edits in WRONG[name][task].items():
         answer = namespace(name, edited(solutions(name)[task], edits))[task]
-        yield what, attempt(check, answer, seed, count, visible=True)
+        yield what, judged(judge, answer, diagnose)
 
 
 def helps(verdict):
@@ -62,14 +63,14 @@ def test_every_task_has_wrong_answers():
 
 @pytest.mark.parametrize(("name", "task"), TASKS, ids=IDS)
 def test_no_wrong_answer_passes(name, task):
-    for what, verdict in verdicts(name, task, 11, HIDDEN_CASES):
+    for what, verdict in verdicts(name, task, 11, HIDDEN_CASES, diagnose=False):
         assert not verdict.passed, what
 
 
 def test_most_wrong_answers_get_a_hint():
     counts = {}
     for name, task in TASKS:
-        for what, verdict in verdicts(name, task, VISIBLE_SEED, VISIBLE_CASES):
+        for what, verdict in verdicts(name, task, VISIBLE_SEED, VISIBLE_CASES, diagnose=True):
             assert not verdict.passed, (name, task, what)
             kind = "hint" if verdict.mistakes else "words" if helps(verdict) else "nothing"
             counts.setdefault(kind, []).append(f"{name} {task}: {what}")
