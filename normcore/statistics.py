@@ -60,7 +60,7 @@ def mean_over(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     return x if dim == () else x.mean(dim, keepdim=True)
 
 
-def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def centre(input: Tensor, dim: int | tuple[int, ...], out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean over an index set, and the input with that mean removed.
 
         mean_S = (1/m) Σ_{i∈S} x_i,        centred_i = x_i − mean_S
@@ -73,6 +73,7 @@ def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
     Args:
         input: any shape, floating point. float16 and bfloat16 are computed in float32.
         dim: the dimensions averaged over; of none, each value is an index set of its own.
+        out: where the centred values are written, outside a graph; None for a new tensor.
 
     Returns:
         mean (size 1 in `dim`) and centred (shape of input), in the accumulation dtype.
@@ -82,7 +83,7 @@ def centre(input: Tensor, dim: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """
     x = input.to(accumulation_dtype(input.dtype))
     first = mean_over(x, dim)
-    centred = x - first
+    centred = x - first if out is None else torch.sub(x, first, out=out)
     residual = mean_over(centred.detach(), dim)
     # inf − inf: a mean that is infinite stays so
     return first + residual.nan_to_num(0.0), centred.sub_(residual)
@@ -145,11 +146,14 @@ def update_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> 
 
     Source: Ioffe and Szegedy (2015), section 3.1.
     """
-    if isinstance(momentum, Tensor):
-        momentum = momentum.to(running.dtype)
     with torch.no_grad():
+        batch = batch.to(running.dtype)
         # not lerp_, which makes inf − inf of an infinite mean
-        running.mul_(1 - momentum).add_(batch.detach().to(running.dtype) * momentum)
+        if isinstance(momentum, Tensor):
+            momentum = momentum.to(running.dtype)
+            running.mul_(1 - momentum).add_(batch * momentum)
+        else:
+            running.mul_(1 - momentum).add_(batch, alpha=momentum)
 
 
 def update_running_moments(

@@ -8,6 +8,7 @@ import torch
 
 from normcore import functional as F
 from normcore import kernels
+from normcore.kernels import parts
 from normcore.kernels.by_hand import ByHand
 from tests.layers import random_input
 
@@ -70,8 +71,13 @@ def test_every_class_is_here():
 
 
 @each
-def test_equals_its_formula_under_autograd(name, case):
+@pytest.mark.parametrize("size, layout", [(2**19, "contiguous"), (30, "contiguous"), (10, "channels last")])
+def test_equals_its_formula_under_autograd(name, case, size, layout, monkeypatch):
+    monkeypatch.setattr(parts, "SIZE", size)
     by_hand, formula, tensors = find(name, case)
+    if layout == "channels last" and tensors[0].dim() == 4:
+        last = tensors[0].detach().to(memory_format=torch.channels_last)
+        tensors[0] = last.requires_grad_()
     results, expected = by_hand(*tensors), formula(*tensors)
     for i, (result, other) in enumerate(zip(results, expected, strict=True)):
         torch.testing.assert_close(result, other, rtol=1e-12, atol=1e-12)

@@ -63,6 +63,13 @@ class ByHand(torch.autograd.Function):
         return run
 
     @classmethod
+    def apply(cls, *inputs):
+        if torch._C._are_functorch_transforms_active():
+            return super().apply(*inputs)
+        # without a look at the signature, which takes as long as a small layer
+        return super(torch.autograd.Function, cls).apply(*inputs)
+
+    @classmethod
     def forward(cls, *inputs):
         given = (i for i in inputs if isinstance(i, Tensor))
         return cls.formula(*inputs) if transformed(*given) else cls.fast(*inputs)

@@ -1,10 +1,11 @@
-"""Standardization in place on one buffer, keeping the input, as it came, and its statistics."""
+"""Standardization in place, piece by piece, keeping the input, as it came, and its statistics."""
 
 import torch
 from torch import Tensor
 
 from normcore.kernels import fused
 from normcore.kernels.by_hand import ByHand, sum_over
+from normcore.kernels.parts import Place, added, cut, joined, piece, workspace
 from normcore.statistics import accumulation_dtype, centre, dimensions, mean_over, mean_square
 
 __all__ = ["Standardize", "StandardizeRMS"]
@@ -13,11 +14,9 @@ __all__ = ["Standardize", "StandardizeRMS"]
 class Standardize(ByHand):
     """`functional.standardization.standardize_with_statistics`: y, μ and σ².
 
-    With x̂ = (x − μ)/σ, σ = √(var + ε), g = ∂L/∂y, and mean_S over the index set:
+    With c = x − μ, σ = √(var + ε), g = ∂L/∂y, and means over the index set S:
 
-        ∂L/∂β = Σ g,   ∂L/∂γ = Σ g x̂,   ∂L/∂x = (gγ − mean_S(gγ) − x̂ · mean_S(gγ x̂)) / σ
-
-    Where γ is one number in each index set, the sums for γ and β are those for x.
+        ∂L/∂β = Σ g,   ∂L/∂γ = Σ g c/σ,   ∂L/∂x = (gγ − mean_S(gγ) − c/σ · mean_S(gγ c/σ)) / σ
     """
 
     keeps = (1, 2)
@@ -27,9 +26,33 @@ class Standardize(ByHand):
         results = fused.standardize(input, dim, weight, bias, eps, dtype)
         if results is not None:
             return results
-        mean, centred = centre(input, dim)
-        var = mean_square(centred, dim)
-        return _scaled(centred, torch.rsqrt(var + eps), weight, bias, dim, dtype), mean, var
+        dims = dimensions(dim, input.dim())
+        exact = accumulation_dtype(input.dtype)
+        y, give = torch.empty_like(input, dtype=dtype), workspace(exact, input.device)
+        places = _places(input, dims, weight, bias)
+        if len(places) > 1 and places[0][0] + input.dim() in dims:
+            mean, rounding, var = _moments_of_pieces(input, dims, places, give)
+            scale = torch.rsqrt(var + eps) if weight is None else torch.rsqrt(var + eps) * weight
+            shift = -rounding * scale if bias is None else bias - rounding * scale
+            for place in places:
+                x, out = piece(input, place), piece(y, place)
+                centred = torch.sub(x, mean, out=out if dtype == exact else give("centred", x.shape))
+                _put(centred.mul_(scale).add_(shift), out)
+            return y, mean, var
+        means, variances = [], []
+        for place in places:
+            x, gamma, beta, out = (piece(t, place) for t in (input, weight, bias, y))
+            mean, centred = centre(x, dims, out if dtype == exact else give("centred", x.shape))
+            var = mean_square(centred, dims)
+            inv_std = torch.rsqrt(var + eps)
+            if _constant(gamma, x, dims) or gamma.shape[-1] == 1:
+                centred.mul_(inv_std if gamma is None else inv_std * gamma)
+            else:
+                centred.mul_(inv_std).mul_(gamma)
+            _put(centred if beta is None else centred.add_(beta), out)
+            means.append(mean)
+            variances.append(var)
+        return y, joined(means, place), joined(variances, place)
 
     @staticmethod
     def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
@@ -39,19 +62,7 @@ class Standardize(ByHand):
             return None
         if mean.dtype != var.dtype:  # by a kernel
             return fused.differentiate(grads[0], input, dim, weight, bias, mean, var, eps)
-        dim = dimensions(dim, input.dim())
-        inv_std = torch.rsqrt(var + eps)
-        x_hat = input - mean
-        x_hat.sub_(mean_over(x_hat, dim)).mul_(inv_std)  # the mean that is kept has been rounded
-        g = grads[0].to(x_hat.dtype)
-        dx, of_weight, of_one = _backward(g, x_hat, inv_std, weight, dim, shifted=True)
-        gradients = [dx.to(input.dtype)]
-        if weight is not None:
-            gradients.append(of_weight.sum_to_size(weight.shape).to(weight.dtype))
-        if bias is not None:
-            of_bias = of_one if _constant(bias, x_hat, dim) else g
-            gradients.append(of_bias.sum_to_size(bias.shape).to(bias.dtype))
-        return gradients
+        return _gradients(grads[0], input, dim, weight, bias, mean, torch.rsqrt(var + eps))
 
 
 class StandardizeRMS(ByHand):
@@ -65,12 +76,24 @@ class StandardizeRMS(ByHand):
         if results is not None:
             y, _, square = results
             return y, square
-        x = input.to(accumulation_dtype(input.dtype))
-        square = mean_square(x, dim)
-        inv_rms = torch.rsqrt(square + eps)
-        if _constant(weight, x, dim):
-            return (x * (inv_rms if weight is None else inv_rms * weight)).to(dtype), square
-        return (x * inv_rms).mul_(weight).to(dtype), square
+        dims = dimensions(dim, input.dim())
+        exact = accumulation_dtype(input.dtype)
+        y, give = torch.empty_like(input, dtype=dtype), workspace(exact, input.device)
+        places, within = cut(input, dims)
+        squares = []
+        for place in [None] if within else places:
+            x, gamma, out = (piece(t, place) for t in (input, weight, y))
+            x = x.to(exact)
+            square = mean_square(x, dims)
+            inv_rms = torch.rsqrt(square + eps)
+            scaled = out if dtype == exact else give("scaled", x.shape)
+            if _constant(gamma, x, dims):
+                torch.mul(x, inv_rms if gamma is None else inv_rms * gamma, out=scaled)
+            else:
+                torch.mul(x, inv_rms, out=scaled).mul_(gamma)
+            _put(scaled, out)
+            squares.append(square)
+        return y, squares[0] if within else joined(squares, place)
 
     @staticmethod
     def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
@@ -81,50 +104,151 @@ class StandardizeRMS(ByHand):
         gradients = fused.differentiate(grads[0], input, dim, weight, None, None, square, eps)
         if gradients is not None:
             return gradients
-        dim = dimensions(dim, input.dim())
-        inv_rms = torch.rsqrt(square + eps)
-        x_hat = input * inv_rms
-        dx, of_weight, _ = _backward(grads[0].to(x_hat.dtype), x_hat, inv_rms, weight, dim, shifted=False)
-        gradients = [dx.to(input.dtype)]
-        if weight is not None:
-            gradients.append(of_weight.sum_to_size(weight.shape).to(weight.dtype))
-        return gradients
+        return _gradients(grads[0], input, dim, weight, None, None, torch.rsqrt(square + eps))
 
 
-def _constant(weight: Tensor | None, x: Tensor, dim) -> bool:
-    """Whether γ is one number in each index set."""
+def _put(computed: Tensor, out: Tensor) -> None:
+    if computed is not out:
+        out.copy_(computed)
+
+
+def _inner(weight: Tensor | None, x: Tensor, dims: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of `dims` along which γ is one number."""
     if weight is None:
-        return True
+        return dims
     first = x.dim() - weight.dim()  # γ has no dimensions before it
-    return all(d < first or weight.shape[d - first] == 1 for d in dimensions(dim, x.dim()))
+    return tuple(d for d in dims if d < first or weight.shape[d - first] == 1)
 
 
-def _scaled(y: Tensor, inv_std: Tensor, weight, bias, dim, dtype: torch.dtype) -> Tensor:
-    """y · inv_std · γ + β on y's own buffer; small factors are multiplied first."""
-    if weight is None:
-        y.mul_(inv_std)
-    elif _constant(weight, y, dim) or weight.shape[-1] == 1:
-        y.mul_(inv_std * weight)
+def _constant(weight: Tensor | None, x: Tensor, dims: tuple[int, ...]) -> bool:
+    """Whether γ is one number in each index set."""
+    return weight is None or _inner(weight, x, dims) == dims
+
+
+def _places(x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tensor | None) -> list[Place]:
+    """Where x is cut; index sets are only where γ and β are one number in each."""
+    places, within = cut(x, dims)
+    return [None] if within and not (_constant(weight, x, dims) and _constant(bias, x, dims)) else places
+
+
+def _moments_of_pieces(x: Tensor, dims: tuple[int, ...], places: list[Place], give):
+    """Mean, what rounding took from it, and variance of index sets that lie in several pieces.
+
+    All pieces are centred at the mean of the first, and their moments merged as `statistics.pooled` does.
+    """
+    pivot = mean_over(piece(x, places[0]).to(give("centred", torch.Size()).dtype), dims)
+    means, variances = [], []
+    for place in places:
+        part = piece(x, place)
+        centred = torch.sub(part, pivot, out=give("centred", part.shape))
+        means.append(mean_over(centred, dims))
+        variances.append(mean_square(centred.sub_(means[-1]), dims))
+    lengths = torch.tensor([place[2] for place in places], dtype=pivot.dtype)
+    share = (lengths / lengths.sum()).view(-1, *[1] * x.dim())
+    means = torch.stack(means)
+    apart = (share * means).sum(0)
+    var = (share * (torch.stack(variances) + (means - apart).square())).sum(0)
+    mean = pivot + torch.where(apart.isnan(), 0.0, apart)  # a mean that is infinite stays so
+    return mean, (pivot - mean) + apart, var
+
+
+def _gradients(grad, input, dim, weight, bias, mean: Tensor | None, inv_std: Tensor) -> list[Tensor]:
+    """Gradients to the input and to those of γ and β that there are; without a mean, nothing was centred."""
+    dims = dimensions(dim, input.dim())
+    exact, m = inv_std.dtype, max(input.numel() // max(inv_std.numel(), 1), 1)
+    dx, give = torch.empty_like(input), workspace(exact, input.device)
+    places, inner = _places(input, dims, weight, bias), _inner(weight, input, dims)
+    of_weight, of_bias, factors = [], [], None
+    if len(places) > 1 and places[0][0] + input.dim() in dims:  # every sum first
+        found = [
+            _sums(
+                piece(grad, place).to(exact),
+                _centred(piece(input, place), mean, give),
+                dims,
+                dims,
+                mean,
+                give,
+            )
+            for place in places
+        ]
+        sums = [torch.stack(parts).sum(0) for parts in zip(*found, strict=True)]
+        factors = _factors(sums, weight, inv_std, dims, dims, m)
+    for place in places:
+        x, g, gamma, beta, mu, inv, out = (
+            piece(t, place) for t in (input, grad, weight, bias, mean, inv_std, dx)
+        )
+        g, centred = g.to(exact), _centred(x, mu, give)
+        if inner or inner == dims:
+            now = factors or _factors(_sums(g, centred, inner, dims, mu, give), gamma, inv, inner, dims, m)
+            _combine(g, centred, now, give, out)
+        else:
+            now = None, None, None, _by_products(g, centred, gamma, mu, inv, dims, give, out), None
+        if factors is None or place is places[0]:  # those of all pieces are found at once
+            if gamma is not None:
+                of_weight.append(now[3].sum_to_size(gamma.shape))
+            if beta is not None:
+                constant = now[4] is not None and _inner(beta, x, inner) == inner
+                of_bias.append((now[4] if constant else g).sum_to_size(beta.shape))
+    pairs = ((of_weight, weight), (of_bias, bias))
+    return [dx, *(added(found, like, place).to(like.dtype) for found, like in pairs if like is not None)]
+
+
+def _centred(x: Tensor, mean: Tensor | None, give) -> Tensor:
+    return x if mean is None else torch.sub(x, mean, out=give("centred", x.shape))
+
+
+def _sums(g: Tensor, c: Tensor, inner, dims, mean: Tensor | None, give) -> tuple[Tensor, ...]:
+    """Σ g c and, where there is a mean, Σ g over `inner`, and Σ c, which is what rounding took from it."""
+    of_c = sum_over(torch.mul(g, c, out=give("product", c.shape)), inner)
+    return (of_c,) if mean is None else (of_c, sum_over(g, inner), sum_over(c, dims))
+
+
+def _factors(sums, gamma: Tensor | None, inv_std: Tensor, inner, dims, m: int) -> tuple[Tensor | None, ...]:
+    """Small tensors A, B, C of ∂L/∂x = A g + B c + C, and what the gradients of γ and β are sums of.
+
+        A = γ/σ,        B = −mean_S(gγ c)/σ³,        C = −mean_S(gγ)/σ
+
+    Along `inner`, where γ is one number, g and g c are summed already: γ comes to the sums.
+    """
+    of_c, *rest = sums
+    outer = tuple(d for d in dims if d not in inner)
+    a = inv_std if gamma is None else inv_std * gamma
+    share = a / -m
+    if rest:
+        of_one, of_centred = rest
+        rounding = of_centred / m
+        of_c = of_c.addcmul_(rounding, of_one, value=-1)
+    b = _summed(of_c * share, outer).mul_(inv_std).mul_(inv_std)
+    c = _summed(of_one * share, outer).addcmul_(b, rounding, value=-1) if rest else None
+    return a, b, c, of_c * inv_std, of_one if rest else None
+
+
+def _combine(g: Tensor, centred: Tensor, factors: tuple[Tensor | None, ...], give, out: Tensor) -> None:
+    """A g + B c + C. Of a centred input the memory is ours."""
+    a, b, c, *_ = factors
+    if c is None:
+        centred = torch.mul(centred, b, out=give("centred", centred.shape))
     else:
-        y.mul_(inv_std).mul_(weight)
-    if bias is not None:
-        y.add_(bias)
-    return y.to(dtype)
+        centred.mul_(b).add_(c)
+    torch.add(centred, torch.mul(g, a, out=give("product", g.shape)), out=out)
 
 
-def _backward(g: Tensor, x_hat: Tensor, inv_std: Tensor, weight: Tensor | None, dim, shifted: bool):
-    """∂L/∂x, and what the gradients of γ and of β are sums of. Writes to x̂, never to g."""
-    product = g * x_hat
-    if _constant(weight, x_hat, dim):
-        m = max(x_hat.numel() // max(inv_std.numel(), 1), 1)
-        of_weight, of_one = sum_over(product, dim), sum_over(g, dim) if shifted else g
-        dx = torch.sub(g, x_hat.mul_(of_weight / m), out=product)
-        if shifted:
-            dx.sub_(of_one / m)
-        return dx.mul_(inv_std if weight is None else inv_std * weight), of_weight, of_one
-    of_weight = product.sum_to_size(weight.shape)
-    along_x_hat = mean_over(product.mul_(weight), dim)
-    dx = torch.mul(g, weight, out=product)
-    if shifted:
-        dx.sub_(mean_over(dx, dim))
-    return dx.sub_(x_hat.mul_(along_x_hat)).mul_(inv_std), of_weight, g
+def _by_products(g, centred, gamma, mean, inv_std, dims, give, out: Tensor) -> Tensor:
+    """∂L/∂x where γ differs along all dimensions of the index set; what its gradient is a sum of."""
+    if mean is None:
+        x_hat = torch.mul(centred, inv_std, out=give("centred", centred.shape))
+    else:
+        x_hat = centred.sub_(mean_over(centred, dims)).mul_(inv_std)  # the mean that is kept is rounded
+    product = torch.mul(g, x_hat, out=give("product", g.shape))
+    of_weight = product.sum_to_size(gamma.shape)
+    along = mean_over(product.mul_(gamma), dims)
+    torch.mul(g, gamma, out=product)
+    x_hat.mul_(along)
+    if mean is not None:
+        x_hat.add_(mean_over(product, dims))
+    torch.mul(product.sub_(x_hat), inv_std, out=out)
+    return of_weight
+
+
+def _summed(x: Tensor, dim: tuple[int, ...]) -> Tensor:
+    return x.sum(dim, keepdim=True) if dim else x

@@ -1,0 +1,69 @@
+"""A tensor taken piece by piece: what is made on the way stays in the cache, and needs no fresh memory."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Place", "added", "cut", "joined", "piece", "workspace"]
+
+SIZE = 2**19  # values in a piece, 2 MB in float32: small ones cost calls, large ones leave the cache
+
+# a dimension, counted from the last; where a piece starts in it; its length. None: all of it
+Place = tuple[int, int, int] | None
+
+
+def cut(x: Tensor, dims: tuple[int, ...]) -> tuple[list[Place], bool]:
+    """Where x is cut for averages along `dims`, and whether index sets are cut too.
+
+    Memory is walked through in order: where an index set's values lie side by side, another dimension is
+    cut, and each piece has its index sets whole; where they lie apart, as the columns of a table, they are
+    cut themselves.
+    """
+    if x.numel() <= SIZE or x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):
+        return [None], False
+    sizes = [d for d in range(x.dim()) if x.shape[d] > 1]
+    fastest = min(sizes, key=x.stride, default=None)
+    within = fastest not in dims and len(dims) > 0
+    cuts = [d for d in sizes if (d in dims) == within]
+    if not cuts:
+        return [None], False
+    d = max(cuts, key=x.stride) if within else cuts[0]
+    size = x.shape[d]
+    length = max(SIZE * size // x.numel(), 1)
+    return [(d - x.dim(), start, min(length, size - start)) for start in range(0, size, length)], within
+
+
+def piece(t: Tensor | None, place: Place) -> Tensor | None:
+    """The piece of t, which broadcasts against the tensor that is cut."""
+    return t if t is None or not _is_cut(t, place) else t.narrow(*place)
+
+
+def joined(found: list[Tensor], place: Place) -> Tensor:
+    """What was found for each piece side by side."""
+    return found[0] if place is None else torch.cat(found, place[0])
+
+
+def added(found: list[Tensor], like: Tensor, place: Place) -> Tensor:
+    """Sums to the shape of `like`, found piece by piece: side by side where it is cut too, else added up."""
+    if len(found) == 1:
+        return found[0].view(like.shape)
+    return joined(found, place) if _is_cut(like, place) else torch.stack(found).sum(0)
+
+
+def workspace(dtype: torch.dtype, device: torch.device) -> Callable[[str, torch.Size], Tensor]:
+    """Gives a tensor by its name and shape, on the memory of the last one of that name."""
+    kept: dict[str, Tensor] = {}
+
+    def give(name: str, shape: torch.Size) -> Tensor:
+        found = kept.get(name)
+        if found is None or found.numel() < shape.numel():
+            kept[name] = torch.empty(shape, dtype=dtype, device=device)
+            return kept[name]
+        return found if found.shape == shape else found.view(-1)[: shape.numel()].view(shape)
+
+    return give
+
+
+def _is_cut(t: Tensor, place: Place) -> bool:
+    return place is not None and t.dim() >= -place[0] and t.shape[place[0]] > 1
