@@ -13,6 +13,7 @@ import yaml
 
 import normcore
 from normcore.__main__ import main
+from normcore.checks.answers import sealed
 from scripts import notebooks
 from tests.commands import ROOT
 
@@ -99,7 +100,10 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
         (metadata,) = (n for n in names if n.endswith("METADATA"))
+        checks = {n: archive.read(n).decode() for n in names if re.search(r"/ps\d\d\.py$", n)}
         required = re.findall(r"^Requires-Dist: (.*)$", archive.read(metadata).decode(), re.M)
+    assert checks and all(text == sealed((ROOT / n).read_text("utf-8")) for n, text in checks.items())
+    assert not any("@answer" in text for text in checks.values())
     assert {"normcore/py.typed", "normcore/experiments/results/growth.json"} <= set(names)
     assert {n.partition("/")[0] for n in names} == {"normcore", metadata.partition("/")[0]}
     assert {re.match(r"\w+", r)[0] for r in required if "extra ==" not in r} == {"torch", "numpy"}
