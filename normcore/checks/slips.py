@@ -28,7 +28,7 @@ class Slip:
         """The same slip in a solution whose line reads otherwise."""
         return dataclasses.replace(self, change=change)
 
-    def in_(self, source: str) -> str | None:
+    def applied(self, source: str) -> str | None:
         """The changed source; None where a place is missing."""
         for edit in self.change.split("; "):
             before, after = edit.split(" → ")
@@ -50,11 +50,11 @@ def slips(plain: Callable, own: Sequence[Slip] = (), shared: Sequence[Slip] = ()
     Raises:
         ValueError: an own slip that changes nothing.
     """
-    if missing := [slip.name for slip in own if slip.in_(plain.source) is None]:
+    if missing := [slip.name for slip in own if slip.applied(plain.source) is None]:
         raise ValueError(f"{plain.__name__} has no place for: {', '.join(missing)}")
     names = {slip.name for slip in own}
     every = (*own, *(slip for slip in shared if slip.name not in names))
-    found = [(slip, slip.in_(plain.source)) for slip in every]
+    found = [(slip, slip.applied(plain.source)) for slip in every]
     return tuple(Mistake(s.name, s.hint, _defined(plain, text)) for s, text in found if text is not None)
 
 

@@ -46,7 +46,7 @@ def test_where_the_line_stands_the_mistake_and_its_sentence_are(name, task):
     source = getattr(module(name), f"_{task}").source
     hints = {m.name: m.hint for m in check_of(name, task).mistakes}
     for slip in COMMONEST:
-        if slip.in_(source) is not None:
+        if slip.applied(source) is not None:
             assert slip.name in hints, f"{task} has the line of {slip.name!r}"
         if slip.name in hints and (name, task) in NORMALIZING and (task, slip.name) not in OWN_WORDS:
             assert hints[slip.name] == slip.hint
