@@ -181,7 +181,7 @@ def measure(
         torch.compiler.reset()
         layers["compiled"] = torch.compile(layers["ours"])
 
-    runs = {}
+    runs: dict[tuple[str, int], Callable[[], object]] = {}
     for who, layer in layers.items():
         runs[who, 0] = lambda layer=layer: _forward(layer, x)
         runs[who, 1] = lambda layer=layer: _both(layer, x, upstream)

@@ -6,6 +6,7 @@ import html
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -172,7 +173,9 @@ def draw_index_set(ax: Axes, inside, shape: tuple[int, int, int] = (4, 4, 5), ti
 
     def face(n: int, c: int, p: int, corner: np.ndarray, u: np.ndarray, v: np.ndarray, shade: float) -> None:
         corners = [corner, corner + u, corner + u + v, corner + v]
-        fill = {"facecolor": COLORS["orange"], "alpha": shade} if inside(n, c, p) else {"facecolor": "none"}
+        fill: dict[str, Any] = (
+            {"facecolor": COLORS["orange"], "alpha": shade} if inside(n, c, p) else {"facecolor": "none"}
+        )
         ax.add_patch(Polygon(corners, edgecolor="none", linewidth=0, **fill))
         ax.add_patch(Polygon(corners, fill=False, edgecolor=INK, linewidth=0.7))
 
@@ -191,7 +194,8 @@ def draw_index_set(ax: Axes, inside, shape: tuple[int, int, int] = (4, 4, 5), ti
     ax.set_title(title)
     ax.text(positions / 2, -channels - 0.2, "H, W", ha="center", va="top")
     ax.text(-0.25, -channels / 2, "C", ha="right", va="center")
-    ax.text(*(positions * _RIGHT + channels * _DOWN + examples / 2 * _BACK + [0.25, -0.15]), "N", va="top")
+    right, up = positions * _RIGHT + channels * _DOWN + examples / 2 * _BACK + [0.25, -0.15]
+    ax.text(right, up, "N", va="top")
 
 
 def index_sets(methods: Sequence[str] = ("batch", "layer", "instance", "group")) -> Figure:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import Module
@@ -71,7 +72,8 @@ def _in_the_place_of(old: Module, new: Module) -> Module:
     if like is not None:
         if like.is_meta or any(t.is_meta for t in (*new.parameters(), *new.buffers())):
             new.to_empty(device=like.device)  # there are no values to move
-            new.reset_parameters()
+            reset: Any = new  # every layer has reset_parameters, and Module does not say so
+            reset.reset_parameters()
         new.to(like.device, like.dtype)
     for name, tensor in (*new.named_parameters(), *new.named_buffers()):
         if name in held and held[name].shape == tensor.shape:

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,19 +44,21 @@ def fold_pair(layer: Module, norm: Module) -> Module:
         raise ValueError(
             f"fold_pair: the layer has {_outputs(layer)} outputs, the norm {norm.num_features} features"
         )
-    factor = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.weight is not None:
-        factor = factor * norm.weight
-    folded = copy.deepcopy(layer).eval()
+    kept: Any = norm  # the two kinds have no common class that names what they keep
+    mean, var = kept.running_mean, kept.running_var
+    factor = torch.rsqrt(var + kept.eps)
+    if kept.weight is not None:
+        factor = factor * kept.weight
+    folded: Any = copy.deepcopy(layer).eval()
     weight, bias = folded.weight, folded.bias
     if parametrize.is_parametrized(folded):
         # not remove_parametrizations: that changes the class, which the copy has in common with `layer`
         folded.__class__ = parametrize.type_before_parametrizations(folded)
         del folded.parametrizations
-    bias = -norm.running_mean if bias is None else bias - norm.running_mean
+    bias = -mean if bias is None else bias - mean
     bias = bias * factor
-    if norm.bias is not None:
-        bias = bias + norm.bias
+    if kept.bias is not None:
+        bias = bias + kept.bias
     dtype = weight.dtype
     if isinstance(layer, torch.nn.modules.conv._ConvTransposeNd):
         # weights are (in, out/groups, *): outputs of group g stand beside the inputs of group g
@@ -97,7 +100,7 @@ def fold(model: Module) -> Module:
     return folded
 
 
-def _pairs(root: Module) -> list[tuple[Module, Module]]:
+def _pairs(root: Module) -> list[tuple[Any, Any]]:
     """(layer, norm) where the norm's only input is that layer, called once and read once."""
     try:
         graph = torch.fx.Tracer().trace(root)
@@ -106,10 +109,10 @@ def _pairs(root: Module) -> list[tuple[Module, Module]]:
     called = Counter(n.target for n in graph.nodes if n.op == "call_module")
     read = {n.target.rpartition(".")[0] for n in graph.nodes if n.op == "get_attr"}
 
-    def once(node, kinds: tuple[type[Module], ...]) -> Module | None:
+    def once(node, kinds: tuple[type[Module], ...]) -> Any:
         if not isinstance(node, torch.fx.Node) or node.op != "call_module" or len(node.args) != 1:
             return None
-        module = root.get_submodule(node.target)
+        module = root.get_submodule(str(node.target))
         alone = called[node.target] == 1 and node.target not in read and not node.kwargs
         return module if alone and isinstance(module, kinds) else None
 
@@ -137,5 +140,5 @@ def _foldable(norm: Module) -> bool:
     )
 
 
-def _outputs(layer: Module) -> int:
+def _outputs(layer: Any) -> int:
     return layer.out_features if isinstance(layer, torch.nn.Linear) else layer.out_channels

@@ -125,30 +125,30 @@ def _unbiased(count: int, var: Tensor) -> Tensor:
     return var * (count / max(count - 1, 1))
 
 
-def _store_moments(norm: Module, count: int, mean: Tensor, var: Tensor) -> None:
+def _store_moments(norm: Any, count: int, mean: Tensor, var: Tensor) -> None:
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(_unbiased(count, var))
 
 
-def _store_biased(norm: Module, count: int, mean: Tensor, var: Tensor) -> None:
+def _store_biased(norm: Any, count: int, mean: Tensor, var: Tensor) -> None:
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(var)
 
 
-def _store_deviation(norm: Module, count: int, mean: Tensor, var: Tensor) -> None:
+def _store_deviation(norm: Any, count: int, mean: Tensor, var: Tensor) -> None:
     norm.running_mean.copy_(mean)
     norm.running_std.copy_(torch.sqrt(var + norm.eps))
 
 
-def _store_mean(norm: Module, count: int, mean: Tensor, var: Tensor) -> None:
+def _store_mean(norm: Any, count: int, mean: Tensor, var: Tensor) -> None:
     norm.running_mean.copy_(mean)
 
 
-def _store_variance(norm: Module, count: int, mean: Tensor, var: Tensor) -> None:
+def _store_variance(norm: Any, count: int, mean: Tensor, var: Tensor) -> None:
     norm.running_var.copy_(_unbiased(count, var))
 
 
-def _store_steps(norm: Module, steps: dict[int, tuple[int, Tensor, Tensor]]) -> None:
+def _store_steps(norm: Any, steps: dict[int, tuple[int, Tensor, Tensor]]) -> None:
     for step, (count, mean, var) in steps.items():
         norm.running_mean[step].copy_(mean)
         norm.running_var[step].copy_(_unbiased(count, var))

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 __all__ = ["Case", "Check", "Inputs", "Mistake"]
 
 # Arrays (which the learner's function gets as tensors) and plain numbers, flags, names or tuples of them.
-Inputs = Mapping[str, object]
+Inputs = Mapping[str, Any]
 
 DTYPES = ("float32", "float64")
 

@@ -118,7 +118,7 @@ class TellApart(Check):
         if (
             len(positional) > len(names)
             or given.keys() & named.keys()
-            or (given | named).keys() != set(names)
+            or given.keys() | named.keys() != set(names)
         ):
             raise TypeError(f"call it as {call}")
         given |= named

@@ -131,7 +131,7 @@ def draw(
     """Mean squares by layer, on a logarithmic axis: medians, bands over the seeds, predictions in grey."""
     with figure() as (fig, ax):
         for name, values in runs.items():
-            layers = np.arange(1, values.shape[1] + 1)
+            layers = range(1, values.shape[1] + 1)
             band(ax, layers, values, name, markevery=7)
         for values in (predictions or {}).values():
             ax.plot(

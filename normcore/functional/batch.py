@@ -1,5 +1,7 @@
 """Batch normalization, one mean and variance a channel, and what builds on it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,6 +67,7 @@ def batch_norm(
         bound = "positive in training" if training else "non-negative"
         raise ValueError(f"batch_norm: eps must be {bound}, but got {eps}")
     if not training:
+        assert running_mean is not None and running_var is not None  # check_running
         return standardize_by(input, running_mean, running_var, weight, bias, eps)
 
     count = input.numel() // max(input.shape[1], 1)
@@ -133,7 +136,8 @@ def batch_renorm(
     x_hat, mean, var = standardize_with_statistics(x, (0, *range(2, x.dim())), None, None, eps, x.dtype)
     mean = mean.to(x.dtype)  # a kernel gives it in float64
     std = torch.sqrt(var + eps)
-    r = (std / run_std).clamp(1 / r_max, r_max).detach()
+    limits: Any = (1 / r_max, r_max)  # both numbers or both tensors
+    r = (std / run_std).clamp(*limits).detach()
     d = ((mean - run_mean) / run_std).clamp(-d_max, d_max).detach()
     # (x̂ r + d) γ + β, with the products of small tensors taken first
     scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)

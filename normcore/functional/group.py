@@ -109,6 +109,7 @@ def instance_norm(
     check_eps("instance_norm", eps)
     input = laid_out(input, channels_last=False)
     if not use_input_stats:
+        assert running_mean is not None and running_var is not None  # check_running
         return standardize_by(input, running_mean, running_var, weight, bias, eps)
 
     dim = tuple(range(2, input.dim()))

@@ -1,5 +1,7 @@
 """Several index sets at once, with learned proportions; and statistics taken from elsewhere."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -47,7 +49,7 @@ def batch_instance_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     """Batch-instance norm: a gate a channel between batch norm and instance norm.
@@ -74,6 +76,7 @@ def batch_instance_norm(
         count = input.numel() // max(input.shape[1], 1)
         update_running_moments(running_mean, running_var, batch_mean, batch_var, count, momentum)
     else:
+        assert running_mean is not None and running_var is not None  # check_running
         batch_mean, batch_var = (per_channel(s, input).to(mean.dtype) for s in (running_mean, running_var))
     # ρ (x − μ_B)/σ_B + (1 − ρ)(x − μ_I)/σ_I, as one scale and shift of x − μ_I
     rho = per_channel(gate, input).to(mean.dtype)
@@ -91,7 +94,7 @@ def switchable_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     """Switchable norm: a learned average of the means, and one of the variances, of three index sets.
@@ -128,15 +131,21 @@ def switchable_norm(
     centred, mean, var = centre_instances(input)
     batch = pooled(mean, var, 0)
     if not training:
+        assert running_mean is not None and running_var is not None  # check_running
         batch = tuple(per_channel(s, input).to(mean.dtype) for s in (running_mean, running_var))
-    elif running_mean is not None and input.numel():
+    elif running_mean is not None and running_var is not None and input.numel():
         update_running(running_mean, batch[0].flatten(), momentum)
         update_running(running_var, batch[1].flatten(), momentum)
     means, variances = zip((mean, var), pooled(mean, var, 1), batch, strict=True)
-    mixed_mean = sum(w * m for w, m in zip(mean_weight.softmax(0), means, strict=True))
-    mixed_var = sum(w * v for w, v in zip(var_weight.softmax(0), variances, strict=True))
+    mixed_mean = _weighted(mean_weight.softmax(0), means)
+    mixed_var = _weighted(var_weight.softmax(0), variances)
     scale = torch.rsqrt(mixed_var + eps)
     return affine(centred, scale, (mean - mixed_mean) * scale, weight, bias, input)
+
+
+def _weighted(weights: Tensor, terms: Iterable[Tensor]) -> Tensor:
+    first, *others = (w * t for w, t in zip(weights, terms, strict=True))
+    return sum(others, first)
 
 
 def centre_instances(input: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,7 @@ def _same(x: Tensor) -> Tensor:
 
 def normalized_lstm_cell(
     input: Tensor,
-    state: tuple[Tensor, Tensor],
+    state: tuple[Tensor, ...],
     weight_hh: Tensor,
     bias: Tensor | None = None,
     norm_ih: Norm = _same,

@@ -69,7 +69,8 @@ def local_response_norm(
     x = input.to(accumulation_dtype(input.dtype))
     around = (0, 0) * (x.dim() - 2) + (size // 2, (size - 1) // 2)
     squares = torch.nn.functional.pad(x.square(), around)
-    sums = sum(squares.narrow(1, first, x.shape[1]) for first in range(size))
+    first, *others = (squares.narrow(1, start, x.shape[1]) for start in range(size))
+    sums = sum(others, first)
     return (x / (k + alpha / size * sums).pow(beta)).to(input.dtype)
 
 

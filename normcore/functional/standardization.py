@@ -1,5 +1,7 @@
 """The one idea: average over an index set, then scale and shift. Every method is made of these."""
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -96,7 +98,7 @@ def standardize_by(
     if y is not None:
         return y
     dtype = accumulation_dtype(input.dtype)
-    mean, var = (per_channel(s, input).to(dtype) for s in (mean, var))
+    mean, var = per_channel(mean, input).to(dtype), per_channel(var, input).to(dtype)
     scale = torch.rsqrt(var + eps)
     if weight is not None:
         scale = scale * per_channel(weight, input)
@@ -116,6 +118,12 @@ def scale_and_shift(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype
     return y.to(dtype)
 
 
-def per_channel(vector: Tensor | None, input: Tensor) -> Tensor | None:
+@overload
+def per_channel(vector: Tensor, input: Tensor) -> Tensor: ...
+@overload
+def per_channel(vector: None, input: Tensor) -> None: ...
+@overload
+def per_channel(vector: Tensor | None, input: Tensor) -> Tensor | None: ...
+def per_channel(vector, input):
     """(C,) as (C, 1, …, 1): broadcasts against (N, C, *)."""
     return None if vector is None else vector.view(-1, *[1] * (input.dim() - 2))

@@ -38,11 +38,13 @@ class _InverseRoot(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return _through_inverse_root(*ctx.saved_tensors, grad, ctx.eps), None
+        (covariance,) = ctx.saved_tensors
+        return _through_inverse_root(covariance, grad, ctx.eps), None
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, _):
-        return _through_inverse_root(*ctx.saved_tensors, tangent, ctx.eps)  # the map is its own transpose
+        (covariance,) = ctx.saved_tensors
+        return _through_inverse_root(covariance, tangent, ctx.eps)  # the map is its own transpose
 
 
 def _eigen(covariance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -160,10 +162,11 @@ def decorrelated_batch_norm(
                 whitening = inverse_root(covariance, eps)
             else:
                 whitening = inverse_root_by_newton(covariance, newton_steps)
-            if running_mean is not None:
+            if running_mean is not None and running_whitening is not None:
                 update_running(running_mean, mean.flatten(), momentum)
                 update_running(running_whitening, whitening, momentum)
         else:
+            assert running_mean is not None and running_whitening is not None  # check_running
             groups = (x - running_mean.to(x.dtype).view(-1, 1)).view(num_groups, -1, x.shape[1])
             whitening = running_whitening.to(x.dtype)
         gamma = x.new_ones(channels) if weight is None else weight.to(x.dtype)

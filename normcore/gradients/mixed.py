@@ -75,8 +75,7 @@ def switchable_norm_backward(
     sets = (space, (1, *space), (0, *space))
     w, w_var = mean_weight.softmax(0), var_weight.softmax(0)
     means, variances = zip(*(moments(x, dim, keepdim=True) for dim in sets), strict=True)
-    mean = sum(a * b for a, b in zip(w, means, strict=True))
-    var = sum(a * b for a, b in zip(w_var, variances, strict=True))
+    mean, var = (a[0] * b[0] + a[1] * b[1] + a[2] * b[2] for a, b in ((w, means), (w_var, variances)))
     s = torch.rsqrt(var + eps)
     g = scaled(dy, per_channel(weight, x))
     dmean = -(g * s).sum(space, keepdim=True)
@@ -92,5 +91,6 @@ def switchable_norm_backward(
     dw_var = torch.stack([(dvar * k).sum() for k in variances])
     over = (0, *space)
     dgamma = (dy * (x - mean) * s).sum(over)
-    through_softmax = (a * (da - (a * da).sum()) for a, da in ((w, dw), (w_var, dw_var)))
-    return dx.to(input.dtype), *through_softmax, dgamma, dy.sum(over)
+    # through the softmax
+    dw, dw_var = w * (dw - (w * dw).sum()), w_var * (dw_var - (w_var * dw_var).sum())
+    return dx.to(input.dtype), dw, dw_var, dgamma, dy.sum(over)

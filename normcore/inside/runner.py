@@ -7,6 +7,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def run(
         OutputError: an output that is no tensor, array or number.
         Exception: whatever the function raises.
     """
-    given = tensors(inputs)
+    given: dict[str, Any] = tensors(inputs)
     helpers = {"torch": torch, "with_gradient": with_gradient, "gradients": gradients}
     namespace = {**helpers, name: function, **given}
     exec(_compiled(source), namespace)

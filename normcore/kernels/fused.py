@@ -26,7 +26,7 @@ __all__ = ["differentiate", "evaluate", "standardize"]
 DEVICES = ("cuda",)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # what each method is tried on: (rows, n), (N, G, C/G, positions) and (N, C, positions), and the index set
-TRIALS = {
+TRIALS: dict[str, tuple[tuple[int, ...], int | tuple[int, ...]]] = {
     "rows": ((1500, 1000), 1),
     "groups": ((3, 4, 8, 2000), (2, 3)),
     "batch": ((6, 20, 1500), (0, 2)),
@@ -88,7 +88,7 @@ def differentiate(
     mean = None if mean is None else mean.reshape(-1)
     dx, dw, db = _backward(plan, dy, x, _flat(weight), mean, var.reshape(-1), eps, bias is not None)
     pairs = [(dx, input), (dw, weight), (db, bias)]
-    return [g.view(like.shape).to(like.dtype) for g, like in pairs if like is not None]
+    return [g.view(like.shape).to(like.dtype) for g, like in pairs if g is not None and like is not None]
 
 
 def evaluate(
@@ -98,8 +98,8 @@ def evaluate(
     given = [t for t in (input, mean, var, weight, bias) if t is not None]
     if transformed(*given) or (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
         return None
-    vectors = (None if v is None else v.view(-1, *[1] * (input.dim() - 2)) for v in (weight, bias))
-    plan = _plan(input, (0, *range(2, input.dim())), *vectors, input.dtype, True)
+    gamma, beta = (None if v is None else v.view(-1, *[1] * (input.dim() - 2)) for v in (weight, bias))
+    plan = _plan(input, (0, *range(2, input.dim())), gamma, beta, input.dtype, True)
     if plan is None:
         return None
     from normcore.kernels import triton_batch

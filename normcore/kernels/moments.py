@@ -20,7 +20,7 @@ class _Moments(ByHand):
         return statistics.moments(x, dim, keepdim=True)
 
     @staticmethod
-    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
+    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple):
         (x, dim), (g_mean, g_var) = inputs, grads
         m = _count(x, dim)
         if g_var is None:
@@ -43,7 +43,7 @@ class _MeanSquare(ByHand):
         return statistics.mean_square(x, dim)
 
     @staticmethod
-    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
+    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple):
         (x, dim), (g,) = inputs, grads
         return [x * (g * (2 / _count(x, dim)))]
 
@@ -68,7 +68,7 @@ class CentredMoments(ByHand):
         return centred, mean, statistics.mean_square(centred, dim)
 
     @staticmethod
-    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
+    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple):
         (input, dim), (mean,), (g, g_mean, g_var) = inputs, kept, grads
         m = _count(input, dim)
         if g_var is None:

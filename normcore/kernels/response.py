@@ -16,7 +16,7 @@ class Quotient(ByHand):
         return torch.maximum((v * x).add_(a), b).reciprocal_().mul_(x).mul_(f)
 
     @staticmethod
-    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
+    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple):
         (x, f, v, a, b), (g,) = inputs, grads
         space = tuple(range(2, x.dim()))
         line = (v * x).add_(a)
@@ -43,7 +43,7 @@ class Thresholded(ByHand):
         return (r * x).add_(beta).clamp_(min=tau)
 
     @staticmethod
-    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
+    def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple):
         (x, r, beta, tau), (g,) = inputs, grads
         space = tuple(range(2, x.dim()))
         h = (r * x).add_(beta)

@@ -55,7 +55,8 @@ def backward(
     along = sums / (x.numel() // x.shape[1])
     if weight is not None:
         along *= weight
-    return differentiate(dy, x, weight, mean, var, along, eps), *sums
+    dgamma, dbeta = sums
+    return differentiate(dy, x, weight, mean, var, along, eps), dgamma, dbeta
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:

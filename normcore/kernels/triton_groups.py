@@ -69,7 +69,8 @@ def backward(
         along = by_group.sum(2, keepdim=True).expand_as(by_group).reshape(sums.shape)
         along = along * (x.shape[0] * groups / x.numel())
         dx = triton_batch.differentiate(dy.view(rows.shape), rows, weight, mean, var, along, eps)
-        return dx.view(x.shape), *sums.view(2, *x.shape[:2]).sum(1)
+        dgamma, dbeta = sums.view(2, *x.shape[:2]).sum(1)
+        return dx.view(x.shape), dgamma, dbeta
     dx = torch.empty_like(x)
     sums = torch.empty(2, *x.shape[:2], dtype=torch.float32, device=x.device)
     grid, sizes, shape = _layout(x, groups)

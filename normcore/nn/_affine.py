@@ -15,7 +15,7 @@ def register_affine(
 
 def reset_affine(module: Module, gamma: float = 1.0) -> None:
     """γ = 1 (or `gamma`), β = 0: the layer starts as a pure normalization."""
-    if module.weight is not None:
+    if isinstance(module.weight, Parameter):
         torch.nn.init.constant_(module.weight, gamma)
-    if module.bias is not None:
+    if isinstance(module.bias, Parameter):
         torch.nn.init.zeros_(module.bias)

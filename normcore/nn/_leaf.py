@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -16,8 +17,8 @@ def leaf(forward: Callable) -> Callable:
     @functools.wraps(forward)
     def taken_whole(self, *args, **kwargs):
         for given in (*args, *kwargs.values()):
-            if isinstance(given, torch.fx.Proxy) and given.tracer.root is not self:
-                tracer = given.tracer
+            tracer: Any = given.tracer if isinstance(given, torch.fx.Proxy) else None
+            if tracer is not None and tracer.root is not self:
                 return tracer.create_proxy("call_module", tracer.path_of_module(self), args, kwargs)
         return forward(self, *args, **kwargs)
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
@@ -89,6 +90,9 @@ class VirtualBatchNorm(torch.nn.Module):
     Source: Salimans et al. (2016), "Improved Techniques for Training GANs", section 3.5.
     """
 
+    weight: Parameter | None
+    bias: Parameter | None
+
     def __init__(
         self,
         num_features: int,
@@ -134,6 +138,9 @@ class MeanOnlyBatchNorm(torch.nn.Module):
 
     Source: Salimans and Kingma (2016), section 4.
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self, num_features: int, momentum: float = 0.1, bias: bool = True, device=None, dtype=None

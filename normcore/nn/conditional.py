@@ -141,8 +141,8 @@ class ConditionalBatchNorm(torch.nn.modules.batchnorm._NormBase):
     def reset_parameters(self) -> None:
         """Running averages, γ and β as in a new layer."""
         super().reset_parameters()
-        for embedding in self.children():
-            embedding.reset_parameters()
+        self.weights.reset_parameters()
+        self.biases.reset_parameters()
 
     @leaf
     def forward(self, input: Tensor, classes: Tensor) -> Tensor:

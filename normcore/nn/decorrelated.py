@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
@@ -38,6 +38,9 @@ class DecorrelatedBatchNorm(Module):
 
     Source: Huang, Yang, Lang and Deng (2018); by iteration: Huang, Zhou, Zhu, Liu and Shao (2019).
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self,

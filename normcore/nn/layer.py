@@ -1,6 +1,7 @@
 """Layer normalization and its relatives: statistics of one example's last dimensions."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -96,7 +97,8 @@ class PartialRMSNorm(RMSNorm):
         device=None,
         dtype=None,
     ) -> None:
-        super().__init__(normalized_shape, eps, elementwise_affine, device, dtype)
+        # torch takes any sequence, and declares a list
+        super().__init__(cast(int, normalized_shape), eps, elementwise_affine, device, dtype)
         self.fraction = fraction
 
     @leaf
@@ -160,6 +162,9 @@ class DynamicTanh(Module):
 
     Source: Zhu, Chen, He, LeCun and Liu (2025), section 4 and Algorithm 1.
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(self, features: int, alpha_init_value: float = 0.5, device=None, dtype=None) -> None:
         super().__init__()

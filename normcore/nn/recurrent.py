@@ -18,6 +18,28 @@ from normcore.nn.step import StepBatchNorm
 __all__ = ["BatchNormGRU", "BatchNormLSTM", "LayerNormGRU", "LayerNormLSTM"]
 
 
+class _GatesAndCandidate(Module):
+    """Layer norm of (N, 3H), the first 2H and the last H each by themselves."""
+
+    def __init__(self, hidden_size: int, bias: bool, device, dtype) -> None:
+        super().__init__()
+        self.gates = LayerNorm(2 * hidden_size, bias=False, device=device, dtype=dtype)
+        self.candidate = LayerNorm(hidden_size, bias=bias, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0."""
+        self.gates.reset_parameters()
+        self.candidate.reset_parameters()
+
+    def forward(self, input: Tensor) -> Tensor:
+        size = self.candidate.normalized_shape[0]
+        gates, candidate = input.split((2 * size, size), dim=1)
+        return torch.cat([self.gates(gates), self.candidate(candidate)], dim=1)
+
+
+Norm = StepBatchNorm | LayerNorm | _GatesAndCandidate
+
+
 class _Recurrent(Module):
     """The loop over time: weights, the norms (None for none), states, lengths."""
 
@@ -28,10 +50,10 @@ class _Recurrent(Module):
         self,
         input_size: int,
         hidden_size: int,
-        norm_ih: Module | None,
-        norm_hh: Module | None,
-        norm_out: Module | None,
-        norm_sequence: Module | None,
+        norm_ih: Norm | None,
+        norm_hh: Norm | None,
+        norm_out: Norm | None,
+        norm_sequence: StepBatchNorm | None,
         device,
         dtype,
     ) -> None:
@@ -57,13 +79,14 @@ class _Recurrent(Module):
                 drawn = torch.empty_like(gate, dtype=torch.promote_types(gate.dtype, torch.float32))
                 gate.copy_(init.orthogonal_(drawn))
         init.zeros_(self.bias)
-        for norm in self.children():
-            norm.reset_parameters()
+        for norm in (self.norm_ih, self.norm_hh, self.norm_out, self.norm_sequence):
+            if norm is not None:
+                norm.reset_parameters()
 
     @leaf
     def forward(
         self, input: Tensor, hx=None, lengths: Tensor | Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, Tensor | tuple[Tensor, ...]]:
         """Run over (N, T, C); as torch.nn.LSTM and GRU of one layer with batch_first.
 
         Args:
@@ -140,7 +163,7 @@ class _Recurrent(Module):
         return torch.arange(steps, device=input.device) < lengths.to(input.device)[:, None]
 
 
-def _normed(norm: Module | None, x: Tensor, t: int, valid: Tensor | None) -> Tensor:
+def _normed(norm: Norm | None, x: Tensor, t: int, valid: Tensor | None) -> Tensor:
     if norm is None:
         return x
     return norm(x, t, valid) if isinstance(norm, StepBatchNorm) else norm(x)
@@ -167,9 +190,10 @@ class _GRU(_Recurrent):
     states = ("h",)
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], t: int, valid: Tensor | None) -> tuple[Tensor, ...]:
+        (h,) = state
         h = F.normalized_gru_cell(
             x,
-            *state,
+            h,
             self.weight_hh,
             self.bias,
             lambda a: _normed(self.norm_ih, a, t, valid),
@@ -277,9 +301,10 @@ class LayerNormLSTM(_LSTM):
     """
 
     def __init__(self, input_size: int, hidden_size: int, device=None, dtype=None) -> None:
-        of_gates = (LayerNorm(4 * hidden_size, bias=False, device=device, dtype=dtype) for _ in ("ih", "hh"))
+        norm_ih = LayerNorm(4 * hidden_size, bias=False, device=device, dtype=dtype)
+        norm_hh = LayerNorm(4 * hidden_size, bias=False, device=device, dtype=dtype)
         norm_out = LayerNorm(hidden_size, device=device, dtype=dtype)
-        super().__init__(input_size, hidden_size, *of_gates, norm_out, None, device, dtype)
+        super().__init__(input_size, hidden_size, norm_ih, norm_hh, norm_out, None, device, dtype)
 
 
 class LayerNormGRU(_GRU):
@@ -310,28 +335,9 @@ class LayerNormGRU(_GRU):
         super().__init__(input_size, hidden_size, norm_ih, norm_hh, None, None, device, dtype)
 
 
-class _GatesAndCandidate(Module):
-    """Layer norm of (N, 3H), the first 2H and the last H each by themselves."""
-
-    def __init__(self, hidden_size: int, bias: bool, device, dtype) -> None:
-        super().__init__()
-        self.gates = LayerNorm(2 * hidden_size, bias=False, device=device, dtype=dtype)
-        self.candidate = LayerNorm(hidden_size, bias=bias, device=device, dtype=dtype)
-
-    def reset_parameters(self) -> None:
-        """γ = 1, β = 0."""
-        self.gates.reset_parameters()
-        self.candidate.reset_parameters()
-
-    def forward(self, input: Tensor) -> Tensor:
-        size = self.candidate.normalized_shape[0]
-        gates, candidate = input.split((2 * size, size), dim=1)
-        return torch.cat([self.gates(gates), self.candidate(candidate)], dim=1)
-
-
 def _batch_norms(
     sizes: tuple[int, int, int | None], max_steps: int | None, statistics: str, device, dtype
-) -> tuple[Module | None, ...]:
+) -> tuple[StepBatchNorm | None, StepBatchNorm | None, StepBatchNorm | None, StepBatchNorm | None]:
     """Of W_x x, of W_h h, of what leaves the cell, and of W_x x over the whole sequence."""
     if statistics not in ("step", "sequence"):
         raise ValueError(f"statistics must be 'step' or 'sequence', but got {statistics!r}")

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 
 from normcore import functional as F
 from normcore.nn._affine import register_affine, reset_affine
@@ -56,6 +56,9 @@ class BatchRenorm(Module):
 
     Source: Ioffe (2017), Algorithm 1.
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self,

@@ -31,6 +31,9 @@ class FilterResponseNorm(Module):
     Source: Singh and Krishnan (2020), section 3.1.
     """
 
+    weight: Parameter | None
+    bias: Parameter | None
+
     def __init__(
         self, num_features: int, eps: float = 1e-6, threshold: bool = True, device=None, dtype=None
     ) -> None:
@@ -97,6 +100,9 @@ class EvoNormS0(Module):
     Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
 
+    weight: Parameter | None
+    bias: Parameter | None
+
     def __init__(
         self, num_groups: int, num_features: int, eps: float = 1e-5, device=None, dtype=None
     ) -> None:
@@ -139,6 +145,9 @@ class EvoNormB0(Module):
 
     Source: Liu, Brock, Simonyan and Le (2020), "Evolving Normalization-Activation Layers".
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, device=None, dtype=None

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 
 from normcore import functional as F
 from normcore.functional.recurrent import valid_batch_norm
@@ -40,6 +40,9 @@ class StepBatchNorm(Module):
 
     Source: Cooijmans, Ballas, Laurent, Gülçehre and Courville (2016), section 3.
     """
+
+    weight: Parameter | None
+    bias: Parameter | None
 
     def __init__(
         self,

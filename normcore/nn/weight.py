@@ -3,6 +3,8 @@
 layer = weight_norm(torch.nn.Linear(10, 20))
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
@@ -12,6 +14,12 @@ from normcore import functional as F
 from normcore.functional.weight import power_iteration
 
 __all__ = ["initialize_from_data", "spectral_norm", "weight_norm", "weight_standardization"]
+
+
+def _of(module: Module, name: str) -> Any:
+    """The list of parametrizations of a parameter, with its originals."""
+    lists: Any = module.parametrizations
+    return lists[name]
 
 
 class _WeightNorm(parametrizations._WeightNorm):
@@ -42,8 +50,9 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
 
     Source: Salimans and Kingma (2016), equation 2.
     """
-    parametrizations.weight_norm(module, name, dim)
-    module.parametrizations[name][-1].__class__ = _WeightNorm
+    # torch declares dim an int, and takes None
+    parametrizations.weight_norm(module, name, cast(int, dim))
+    _of(module, name)[-1].__class__ = _WeightNorm
     return module
 
 
@@ -71,8 +80,9 @@ def initialize_from_data(module: Module, input: Tensor) -> Tensor:
 
     Source: Salimans and Kingma (2016), section 3.
     """
-    kinds = module.parametrizations.weight if parametrize.is_parametrized(module, "weight") else [None]
-    if not isinstance(kinds[0], parametrizations._WeightNorm) or module.bias is None:
+    kinds: Any = _of(module, "weight") if parametrize.is_parametrized(module, "weight") else [None]
+    bias: Any = module.bias
+    if not isinstance(kinds[0], parametrizations._WeightNorm) or bias is None:
         raise ValueError("initialize_from_data needs a layer after weight_norm, with a bias")
     of_outputs = 1 if isinstance(module, torch.nn.modules.conv._ConvTransposeNd) else 0
     if kinds[0].dim != of_outputs:
@@ -80,16 +90,16 @@ def initialize_from_data(module: Module, input: Tensor) -> Tensor:
             f"initialize_from_data needs a length an output, weight_norm(…, dim={of_outputs}), "
             f"but got dim={kinds[0].dim}"
         )
-    lengths = module.parametrizations.weight.original0
+    lengths = kinds.original0
     lengths.fill_(1)
-    module.bias.zero_()
+    bias.zero_()
     t = module(input)
     # features stand last after a linear layer, second after a convolution
     channel = t.dim() - 1 if isinstance(module, torch.nn.Linear) else 1
     others = [d for d in range(t.dim()) if d != channel]
     mean, std = t.mean(others), t.std(others, correction=0)
     lengths.copy_((1 / std).view_as(lengths))
-    module.bias.copy_(-mean / std)
+    bias.copy_(-mean / std)
     return module(input)
 
 
@@ -185,5 +195,5 @@ def spectral_norm(
     Source: Miyato, Kataoka, Koyama and Yoshida (2018), Algorithm 1.
     """
     parametrizations.spectral_norm(module, name, n_power_iterations, eps, dim)
-    module.parametrizations[name][-1].__class__ = _SpectralNorm
+    _of(module, name)[-1].__class__ = _SpectralNorm
     return module
