@@ -1,5 +1,7 @@
 """γ and β from elsewhere: a class, a condition, another image."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn import Embedding, Linear, Module, init
@@ -141,8 +143,8 @@ class ConditionalBatchNorm(torch.nn.modules.batchnorm._NormBase):
     def reset_parameters(self) -> None:
         """Running averages, γ and β as in a new layer."""
         super().reset_parameters()
-        self.weights.reset_parameters()
-        self.biases.reset_parameters()
+        for embedding in self.children():  # none yet, while torch's own part is made
+            cast(_ConstantEmbedding, embedding).reset_parameters()
 
     @leaf
     def forward(self, input: Tensor, classes: Tensor) -> Tensor:
