@@ -76,6 +76,7 @@ def test_made_again_the_clone_stays_and_old_files_go(tree):
     (folder / "old.py").write_text("gone")
     assert public.write(folder) == count
     assert (folder / ".git/config").read_text() == "kept" and not (folder / "old.py").exists()
+    shutil.rmtree(folder / ".git")
 
 
 @pytest.mark.parametrize("folder", [ROOT, ROOT.parent, ROOT / "book"])
