@@ -61,34 +61,34 @@ def _batch_norm_forward(x, gamma, beta, eps):
     mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
     x_hat = (x - mean) / (var + eps).sqrt()
     y = gamma * x_hat + beta
-    return y, x_hat, (var + eps).sqrt().reciprocal().squeeze(0)
+    return y, x_hat, (var + eps).sqrt().squeeze(0)
 
 
 def _forward_reference(x, gamma, beta, eps):
     x_hat = F.standardize(x, 0, eps=eps)
     y = F.batch_norm(x, None, None, gamma, beta, training=True, eps=eps)
-    return y, x_hat, (moments(x, 0)[1] + eps).rsqrt()
+    return y, x_hat, (moments(x, 0)[1] + eps).sqrt()
 
 
 FORWARD_SLIPS = (
-    Slip("s is the deviation", ".sqrt().reciprocal() → .sqrt()",
-         "Your s is √(σ² + ε). The backward pass multiplies by s, so it is the inverse, 1/√(σ² + ε)."),
-    Slip("s is the variance", "(var + eps).sqrt().reciprocal() → var",
-         "Your s is σ². The backward pass multiplies by s, so it is 1/√(σ² + ε)."),
-    Slip("s without eps", "(var + eps).sqrt().reciprocal() → var.rsqrt()",
-         "Your s is 1/σ. x̂ was divided by √(σ² + ε), so s is 1/√(σ² + ε)."),
-    Slip("s without the root", "(var + eps).sqrt().reciprocal() → (var + eps).reciprocal()",
-         "Your s is 1/(σ² + ε). The root is missing: s = 1/√(σ² + ε)."),
+    Slip("r is the inverse", ".sqrt().squeeze(0) → .rsqrt().squeeze(0)",
+         "Your r is 1/√(σ² + ε). Here the root itself is kept: r = √(σ² + ε), and x̂ = (x − μ)/r."),
+    Slip("r is the variance", "(var + eps).sqrt().squeeze(0) → var.squeeze(0)",
+         "Your r is σ². It is what x − μ was divided by, √(σ² + ε)."),
+    Slip("r without eps", "(var + eps).sqrt().squeeze(0) → var.sqrt().squeeze(0)",
+         "Your r is σ. x − μ was divided by √(σ² + ε), so that is r."),
+    Slip("r without the root", "(var + eps).sqrt().squeeze(0) → (var + eps).squeeze(0)",
+         "Your r is σ² + ε. The root is missing: r = √(σ² + ε)."),
     Slip("x̂ is x − μ", "return y, x_hat, → return y, x - mean,",
-         "Your x_hat is x − μ. x̂ is what γ multiplies: (x − μ)·s."),
+         "Your x_hat is x − μ. x̂ is what γ multiplies: (x − μ)/r."),
     Slip("x̂ with γ and β", "return y, x_hat, → return y, y,",
          "Your x_hat is y. x̂ is the value before γ multiplies and β is added."),
     Slip("swapped", "return y, x_hat, → return x_hat, y,", "You returned y and x̂ in each other's place."),
 )  # fmt: skip
 FORWARD = Check(
     name="batch_norm_forward",
-    run="y, x_hat, s = batch_norm_forward(x, gamma, beta, eps)",
-    outputs=("y", "x_hat", "s"),
+    run="y, x_hat, r = batch_norm_forward(x, gamma, beta, eps)",
+    outputs=("y", "x_hat", "r"),
     draw=_draw_forward,
     reference=_forward_reference,
     forbidden=FORBIDDEN,
@@ -99,17 +99,19 @@ FORWARD = Check(
 
 
 def _draw_affine(rng: np.random.Generator, number: int) -> Inputs:
-    m, features = _sizes(rng)
+    n, channels = _sizes(rng)
+    shape = n // 2, channels, *(int(k) for k in rng.integers(1 + (number % 3 > 0), 4, 2))
     return {
-        "dy": rng.normal(size=(m, features)) + 0.5,
-        "x_hat": rng.normal(size=(m, features)),
-        "gamma": rng.uniform(0.5, 2, features) * rng.choice([-1, 1], features),
+        "dy": rng.normal(size=shape) + 0.5,
+        "x_hat": rng.normal(size=shape),
+        "gamma": rng.uniform(0.5, 2, channels) * rng.choice([-1, 1], channels),
     }
 
 
 @answer
 def _affine_backward(dy, x_hat, gamma):
-    dgamma, dbeta = (dy * x_hat).sum(0), dy.sum(0)
+    gamma = gamma[:, None, None]
+    dgamma, dbeta = (dy * x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3))
     return gamma * dy, dgamma, dbeta
 
 
@@ -118,13 +120,30 @@ PRODUCT_OF_SUMS = Slip(
     "= (dy * x_hat).sum(0) → = dy.sum(0) * x_hat.sum(0)",
     "Your dgamma is the product of two sums. It is the sum of the products dy·x̂.",
 )
+
+
+def _of_images(slip: Slip) -> Slip:
+    return slip.at(slip.change.replace("(0)", "((0, 2, 3))"))
+
+
+SHARED_BY = "A channel's γ and β are shared by all images and all positions: sum over dimensions 0, 2 and 3."
 AFFINE_SLIPS = (
     Slip("x̂ for γ", "return gamma * dy → return x_hat * dy",
          "You multiplied by x̂. y = γ x̂ + β, so dx̂ = γ dy."),
-    PRODUCT_OF_SUMS,
+    _of_images(PRODUCT_OF_SUMS),
     Slip("no γ", "gamma * dy → dy", "You left γ out. y = γ x̂ + β, so dx̂ = γ dy."),
     Slip("divided by γ", "gamma * dy → dy / gamma",
          "You divided by γ. The chain rule multiplies: dx̂ = dy · ∂y/∂x̂ = γ dy."),
+    Slip("over the features", "x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3)) → x_hat).sum(1), dy.sum(1)",
+         f"You summed over the channels (dimension 1). {SHARED_BY}"),
+    Slip("over the batch alone", "x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3)) → x_hat).sum(0), dy.sum(0)",
+         f"You summed over the images alone. {SHARED_BY}"),
+    Slip("over the positions alone",
+         "x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3)) → x_hat).sum((2, 3)), dy.sum((2, 3))",
+         f"You summed over each image's positions alone. {SHARED_BY}"),
+    Slip("mean over the positions",
+         "x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3)) → x_hat).sum(0).mean((1, 2)), dy.sum(0).mean((1, 2))",
+         "You took the mean over the positions. Each uses the parameter, so its gradient is the sum."),
 )  # fmt: skip
 AFFINE_BACKWARD = Check(
     name="affine_backward",
@@ -132,116 +151,122 @@ AFFINE_BACKWARD = Check(
     outputs=("dx_hat", "dgamma", "dbeta"),
     draw=_draw_affine,
     reference=lambda dy, x_hat, gamma: _backward(
-        lambda x_hat, gamma, beta: (gamma * x_hat + beta,), (x_hat, gamma, torch.zeros_like(gamma)), dy
+        lambda x_hat, gamma, beta: (gamma.view(-1, 1, 1) * x_hat + beta.view(-1, 1, 1),),
+        (x_hat, gamma, torch.zeros_like(gamma)),
+        dy,
     ),
     forbidden=FORBIDDEN,
-    mistakes=slips(_affine_backward, AFFINE_SLIPS, GRADIENTS),
+    mistakes=slips(_affine_backward, AFFINE_SLIPS, [_of_images(slip) for slip in GRADIENTS]),
 )
 
-# --- variance_backward --------------------------------------------------------------------------------
+# --- deviation_backward -------------------------------------------------------------------------------
 
 
-def _draw_variance(rng: np.random.Generator, number: int) -> Inputs:
+def _draw_deviation(rng: np.random.Generator, number: int) -> Inputs:
     m, features = _sizes(rng)
     c = rng.normal(size=(m, features)) * rng.uniform(0.3, 2, features)
     return {
         "dx_hat": rng.normal(size=(m, features)),
         "c": c - c.mean(0),
-        "s": rng.uniform(0.4, 2.5, features) if number % 4 < 3 else 1 / _scales(rng, number, features),
+        "r": rng.uniform(0.4, 2.5, features) if number % 4 < 3 else _scales(rng, number, features),
     }
 
 
 @answer
-def _variance_backward(dx_hat, c, s):
-    ds = (dx_hat * c).sum(0)
-    return -0.5 * s**3 * ds
+def _deviation_backward(dx_hat, c, r):
+    return -(dx_hat * c).sum(0) / r**2
 
 
-VARIANCE_SLIPS = (
-    Slip("sign", "-0.5 → 0.5",
-         "The sign is wrong. s = (σ² + ε)^(−1/2) falls when σ² rises: its derivative is −½ s³."),
-    Slip("no half", "-0.5 → -1.0",
-         "The factor ½ is missing: the derivative of v^(−1/2) is −½ v^(−3/2), which is −½ s³."),
-    Slip("s squared", "s**3 → s**2",
-         "You multiplied by s². The derivative of (σ² + ε)^(−1/2) is −½ (σ² + ε)^(−3/2), which is −½ s³."),
-    Slip("s once", "s**3 → s",
-         "You multiplied by s. The derivative of (σ² + ε)^(−1/2) is −½ (σ² + ε)^(−3/2), which is −½ s³."),
-    Slip("ds", "-0.5 * s**3 * ds → ds",
-         "You returned ds = Σ dx̂·c, the gradient of s. Go one node further: dσ² = −½ s³ ds."),
+DEVIATION_SLIPS = (
+    Slip("sign", "return - → return ",
+         "The sign is wrong. x̂ = c/r falls when r rises: the derivative of 1/r is −1/r²."),
+    Slip("r once", "r**2 → r", "You divided by r. The derivative of 1/r is −1/r²."),
+    Slip("r left out", " / r**2 → ", "You left r out: the derivative of 1/r is −1/r²."),
+    Slip("multiplied by r", "/ r**2 → * r**2", "You multiplied by r². The derivative of 1/r is −1/r²."),
+    Slip("gradient of the inverse", "-(dx_hat * c).sum(0) / r**2 → (dx_hat * c).sum(0)",
+         "You returned Σ dx̂·c, which is the gradient of 1/r. Go on to r: the derivative of 1/r is −1/r²."),
+    Slip("gradient of the variance", "/ r**2 → / (2 * r**3)",
+         "You returned the gradient of σ². Here the graph ends at r = √(σ² + ε): dr = −Σ dx̂·c/r²."),
+    Slip("the chapter's s", "-(dx_hat * c).sum(0) / r**2 → -0.5 * r**3 * (dx_hat * c).sum(0)",
+         "This is the chapter's dσ² with r in place of s. r is √(σ² + ε), and x̂ = c/r: derive by r."),
     Slip("mean instead of sum", ".sum(0) → .mean(0)",
-         "You took the mean over the batch. Every example uses s, so ds is the sum of dx̂·c."),
+         "You took the mean over the batch. Every example uses r, so its gradient is a sum."),
     Slip("not summed", ".sum(0) → ",
-         "You did not sum over the batch. σ² has one entry a feature, and so has its gradient."),
-    Slip("s is the deviation", "s**3 → s**-3",
-         "You divided by s³, as if s were the deviation. s = 1/√(σ² + ε): multiply, dσ² = −½ s³ ds."),
-    Slip("sign and half", "-0.5 * → ",
-         "Sign and half are missing: the derivative of v^(−1/2) is −½ v^(−3/2), which is −½ s³."),
-    Slip("c left out", "(dx_hat * c) → dx_hat", "You left c out: x̂ = c·s, so the gradient of s is Σ dx̂·c."),
-    Slip("over the features", "ds = (dx_hat * c).sum(0) → ds = dx_hat * c; s**3 * ds → (s**3 * ds).sum(1)",
-         "You summed over the features (dimension 1). Each feature has its own σ², shared by the batch."),
-    Slip("x̂ for c", "(dx_hat * c) → (dx_hat * c * s)",
-         "You used x̂ = c·s where c belongs: x̂ = c s, so the gradient of s is Σ dx̂·c."),
+         "You did not sum over the batch. r has one entry a feature, and so has its gradient."),
+    Slip("c left out", "(dx_hat * c) → dx_hat", "You left c out: x̂ = c/r, so the gradient is −Σ dx̂·c/r²."),
+    Slip("over the features", "(dx_hat * c).sum(0) / r**2 → (dx_hat * c / r**2).sum(1)",
+         "You summed over the features (dimension 1). Each feature has its own r, shared by the batch."),
+    Slip("x̂ for c", "(dx_hat * c) → (dx_hat * c / r)",
+         "There is one r too many below: with c it is −Σ dx̂·c/r², with x̂ = c/r in its place −Σ dx̂·x̂/r."),
 )  # fmt: skip
-VARIANCE_BACKWARD = Check(
-    name="variance_backward",
-    run="dvar = variance_backward(dx_hat, c, s)",
-    outputs=("dvar",),
-    draw=_draw_variance,
-    reference=lambda dx_hat, c, s: _backward(lambda var: (c * var.rsqrt(),), (s**-2,), dx_hat)[0],
+DEVIATION_BACKWARD = Check(
+    name="deviation_backward",
+    run="dr = deviation_backward(dx_hat, c, r)",
+    outputs=("dr",),
+    draw=_draw_deviation,
+    reference=lambda dx_hat, c, r: _backward(lambda r: (c / r,), (r,), dx_hat)[0],
     forbidden=FORBIDDEN,
-    mistakes=slips(_variance_backward, VARIANCE_SLIPS),
+    mistakes=slips(_deviation_backward, DEVIATION_SLIPS),
 )
 
 # --- input_backward -----------------------------------------------------------------------------------
 
 
 def _draw_input(rng: np.random.Generator, number: int) -> Inputs:
-    inputs = dict(_draw_variance(rng, number))
+    inputs = dict(_draw_deviation(rng, number))
     inputs["dx_hat"] = inputs["dx_hat"] + 0.5
-    return {**inputs, "dvar": rng.normal(size=inputs["s"].shape)}
+    return {**inputs, "dr": rng.normal(size=inputs["r"].shape)}
 
 
 @answer
-def _input_backward(dx_hat, c, s, dvar):
-    dc = s * dx_hat + 2 / len(c) * c * dvar
+def _input_backward(dx_hat, c, r, dr):
+    dc = dx_hat / r + dr * c / (len(c) * r)
     return dc - dc.mean(0)
 
 
-def _input_reference(dx_hat, c, s, dvar):
-    def x_hat_and_var(x):
-        return (x - x.mean(0)) * s, x.var(0, correction=0)
+def _input_reference(dx_hat, c, r, dr):
+    def x_hat_and_deviation(x):
+        # √(σ² + ε) as its tangent at r: the root itself, of a c that has not this r, would lose all digits
+        return (x - x.mean(0)) / r, x.var(0, correction=0) / (2 * r)
 
-    return _backward(x_hat_and_var, (c,), dx_hat, dvar)[0]
+    return _backward(x_hat_and_deviation, (c,), dx_hat, dr)[0]
 
 
 INPUT_SLIPS = (
-    Slip("variance's path left out", " + 2 / len(c) * c * dvar → ",
-         "The part that comes back through σ² is missing: dc = s·dx̂ + (2/m)·c·dσ²."),
+    Slip("deviation's path left out", " + dr * c / (len(c) * r) → ",
+         "The part that comes back through r is missing: dc = dx̂/r + dr·c/(m·r)."),
     Slip("mean's path left out", " - dc.mean(0) → ",
          "You returned dc. x also goes into μ, which every c subtracts: dx = dc − mean(dc)."),
-    Slip("both paths left out", " + 2 / len(c) * c * dvar → ;  - dc.mean(0) → ",
-         "You treated μ and σ² as constants. Both depend on x, and their gradients come back to it."),
-    Slip("no factor 2", "2 / len(c) → 1 / len(c)", "The factor 2 is missing: the derivative of c² is 2c."),
-    Slip("no 1/m", "2 / len(c) → 2",
-         "The factor 1/m is missing: σ² is the mean of c², so each c has (2/m)·c of its gradient."),
+    Slip("both paths left out", " + dr * c / (len(c) * r) → ;  - dc.mean(0) → ",
+         "You treated μ and r as constants. Both depend on x, and their gradients come back to it."),
+    Slip("r left out of the deviation's path", "(len(c) * r) → len(c)",
+         "In the part through r the 1/r is missing: the derivative of √v is 1/(2√v), and √v is r."),
+    Slip("no 1/m", "(len(c) * r) → r",
+         "The factor 1/m is missing: the mean of c² hands each c an m-th part of its gradient."),
     Slip("m − 1", "len(c) → (len(c) - 1)", "You divided by m − 1. The variance of batch norm divides by m."),
+    Slip("factor 2", "dr * c → dr * 2 * c",
+         "There is a 2 too many: the derivative of c² is 2c, but that of the root has a half."),
+    Slip("half", "dr * c → dr * c / 2",
+         "There is a half too many: the derivative of the root has one, but that of c² is 2c."),
+    Slip("dr for the variance's gradient", "dr * c / (len(c) * r) → 2 / len(c) * c * dr",
+         "You used dr as if it were dσ². r is the root of the mean of c²: its derivative to c is c/(m·r)."),
     Slip("sum subtracted", "dc.mean(0) → dc.sum(0)",
          "You subtracted the sum of dc. μ = (1/m) Σ x hands each x an m-th part: dx = dc − mean(dc)."),
     Slip("mean added", "- dc.mean(0) → + dc.mean(0)",
          "The sign of the mean's path is wrong: c = x − μ, so dμ = −Σ dc."),
-    Slip("divided by s", "s * dx_hat → dx_hat / s",
-         "You divided by s, as if it were the deviation. s = 1/√(σ² + ε): the direct part of dc is s·dx̂."),
-    Slip("variance's path subtracted", "+ 2 / → - 2 /",
-         "You subtracted the part that comes back through σ². Gradients of two arrows are added."),
+    Slip("multiplied by r", "dx_hat / r → dx_hat * r",
+         "You multiplied by r. x̂ = c/r, so the direct part of dc is dx̂/r."),
+    Slip("deviation's path subtracted", "+ dr → - dr",
+         "You subtracted the part that comes back through r. Gradients of two arrows are added."),
     Slip("mean of the features", "dc.mean(0) → dc.mean(1, keepdim=True)",
          "You took the mean of dc over the features (dimension 1). μ is that of the batch: dimension 0."),
     Slip("mean of dx̂", "dc.mean(0) → dx_hat.mean(0)",
          "You subtracted the mean of dx̂. What comes back through μ is the mean of dc."),
-    Slip("s left out", "s * dx_hat → dx_hat", "You left s out: x̂ = c·s, so the direct part of dc is s·dx̂."),
+    Slip("r left out", "dx_hat / r → dx_hat", "You left r out: x̂ = c/r, so the direct part of dc is dx̂/r."),
 )  # fmt: skip
 INPUT_BACKWARD = Check(
     name="input_backward",
-    run="dx = input_backward(dx_hat, c, s, dvar)",
+    run="dx = input_backward(dx_hat, c, r, dr)",
     outputs=("dx",),
     draw=_draw_input,
     reference=_input_reference,
@@ -367,6 +392,6 @@ EVAL = Check(
 )
 
 PROBLEM_SET = ProblemSet(
-    "ps03", [FORWARD, AFFINE_BACKWARD, VARIANCE_BACKWARD, INPUT_BACKWARD, BACKWARD, EVAL]
+    "ps03", [FORWARD, AFFINE_BACKWARD, DEVIATION_BACKWARD, INPUT_BACKWARD, BACKWARD, EVAL]
 )
 check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

@@ -5,34 +5,35 @@ import torch
 def batch_norm_forward(x, gamma, beta, eps):
     """In numpy, in float32, feature by feature."""
     x32, g, b = x.numpy().astype(np.float32), gamma.numpy(), beta.numpy()
-    x_hat, s = np.empty_like(x32), np.empty(x32.shape[1], np.float32)
+    x_hat, r = np.empty_like(x32), np.empty(x32.shape[1], np.float32)
     for c in range(x32.shape[1]):
         column = x32[:, c]
-        s[c] = 1 / np.sqrt(column.var() + eps)
-        x_hat[:, c] = (column - column.mean()) * s[c]
-    return g * x_hat + b, x_hat, s
+        r[c] = np.sqrt(column.var() + eps)
+        x_hat[:, c] = (column - column.mean()) / r[c]
+    return g * x_hat + b, x_hat, r
 
 
 def affine_backward(dy, x_hat, gamma):
     return (
-        torch.einsum("mc,c->mc", dy, gamma),
-        torch.einsum("mc,mc->c", dy, x_hat),
-        torch.ones(len(dy)).to(dy) @ dy,
+        torch.einsum("nchw,c->nchw", dy, gamma),
+        torch.einsum("nchw,nchw->c", dy, x_hat),
+        dy.transpose(0, 1).flatten(1) @ torch.ones(dy[:, 0].numel()).to(dy),
     )
 
 
-def variance_backward(dx_hat, c, s):
+def deviation_backward(dx_hat, c, r):
     total = 0
     for row, centred in zip(dx_hat, c, strict=True):
-        total = total + row * centred
-    return -(s**3) / 2 * total
+        total = total - row * (centred / r)
+    return total / r
 
 
-def input_backward(dx_hat, c, s, dvar):
-    m = c.shape[0]
-    dx = dx_hat.mul(s)
-    dx += c * dvar * (2 / m)
-    dx -= dx.sum(0, keepdim=True) / m
+def input_backward(dx_hat, c, r, dr):
+    """The root's path first, and what both have in common taken out."""
+    dx = c * (dr / c.shape[0])
+    dx += dx_hat
+    dx /= r
+    dx -= dx.sum(0, keepdim=True) / c.shape[0]
     return dx
 
 
