@@ -1,10 +1,13 @@
 """A problem set is a text and its checks: what else it needs is derived, and what is missing is said."""
 
+import ast
 import re
+import types
 
 import pytest
 
 from normcore.checks.catalogue import find_problem_set, names
+from normcore.checks.notebook import attempt
 from scripts.problem_set_text import SourceError, read, same_tasks
 from scripts.problem_sets import notebook
 from tests.commands import ROOT
@@ -71,6 +74,49 @@ BAD = [
     ("\n## 2.", "\n:::{graded-by}\nx\n:::\n\n## 2.", 21, "a check grades this task, not a person"),
     ("\n## 2.", "\n```{code-cell}\n1\n```\n\n## 2.", 21, "a second {code-cell} under one heading"),
 ]  # fmt: skip
+
+
+# what a chapter has before its functions, for them to be defined without running it
+PREAMBLE = "import copy, math\nimport numpy as np\nimport torch\nfrom torch import nn"
+
+
+def printed(chapter):
+    """The statements of a chapter's code."""
+    page = (ROOT / "book" / f"{chapter}.md").read_text("utf-8")
+    cells = re.findall(r"```\{code-cell\}[^\n]*\n(.*?)\n```", page, flags=re.S)
+    return [node for cell in cells for node in ast.parse(re.sub(r"^(:[\w-]+:.*\n)+", "", cell)).body]
+
+
+def defined(statements):
+    """Each function and class among them, defined, with the others in sight."""
+    module = types.ModuleType("chapter").__dict__
+    exec(PREAMBLE, module)
+    nodes = [node for node in statements if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    for node in nodes:
+        exec(ast.unparse(node), module)
+    return [module[node.name] for node in nodes]
+
+
+def steps(solution):
+    """What is computed, statement by statement; of a tuple, each part."""
+    nodes = [node for node in ast.walk(ast.parse(solution)) if isinstance(node, (ast.Assign, ast.Return))]
+    values = [part for node in nodes for part in getattr(node.value, "elts", [node.value])]
+    return {ast.unparse(value) for value in values if not isinstance(value, (ast.Name, ast.Constant))}
+
+
+@pytest.mark.parametrize("name", names())
+def test_at_most_one_task_is_solved_by_what_the_chapter_prints(name):
+    """By one of its functions, or by its lines, one beside the other."""
+    text = read(ROOT / "solutions" / name / f"{name}.md")
+    statements = printed(text.chapter)
+    expressions = {
+        ast.unparse(node) for top in statements for node in ast.walk(top) if isinstance(node, ast.expr)
+    }
+    checks = find_problem_set(name).checks
+    copied = {task.name for task in text.tasks if steps(task.solution) <= expressions}
+    for function in defined(statements):
+        copied |= {t for t, check in checks.items() if attempt(check, function, 0, 2, diagnose=False).passed}
+    assert len(copied) <= 1
 
 
 def trial(folder, text):

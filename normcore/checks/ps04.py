@@ -21,13 +21,18 @@ from normcore.statistics import moments
 def _draw_layer(rng: np.random.Generator, number: int) -> Inputs:
     features = int(rng.integers(2, 6))
 
-    def batch(m: int) -> np.ndarray:
-        return rng.normal(size=(m, features)) * rng.uniform(0.5, 2, features) + 2 * rng.normal(size=features)
+    def images(count: int, *size: int) -> np.ndarray:
+        values = rng.normal(size=(count, *size, features)) * rng.uniform(0.5, 2, features)
+        # positions differ in their means, as in photographs
+        shift = 2 * rng.normal(size=features) + rng.normal(size=(*size, features))
+        return np.moveaxis(values + shift, -1, 1)
 
+    height, width = int(rng.integers(2, 5)), int(rng.integers(1, 4))
+    last = (1, 1, 1) if number % 3 == 0 else (int(rng.integers(1, 4)), height, width)
     return {
-        "x1": batch(int(rng.integers(3, 9))),
-        "x2": batch(int(rng.integers(3, 9))),
-        "x3": batch(int(rng.integers(1, 5)) if number % 3 else 1),  # evaluation needs no batch
+        "x1": images(int(rng.integers(2, 5)), height, width),
+        "x2": images(int(rng.integers(2, 5)), width, height),
+        "x3": images(*last),  # evaluation needs no batch
         "gamma": rng.uniform(0.5, 2, features) * rng.choice([-1, 1], features),
         "beta": rng.normal(size=features),
         "eps": rng.uniform(0.05, 0.5),
@@ -47,6 +52,8 @@ class _BatchNorm(torch.nn.Module):
 
     def forward(self, x):
         gamma, beta, eps, momentum = self.weight, self.bias, self.eps, self.momentum
+        n, _, height, width = x.shape
+        x = x.movedim(1, -1).flatten(0, 2)  # a row a position
         if self.training:
             mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
             with torch.no_grad():
@@ -57,7 +64,8 @@ class _BatchNorm(torch.nn.Module):
         else:
             mean, var = self.running_mean, self.running_var
         x_hat = (x - mean) / (var + eps).sqrt()
-        return gamma * x_hat + beta
+        y = gamma * x_hat + beta
+        return y.unflatten(0, (n, height, width)).movedim(-1, 1)
 
 
 BUFFER = "Use self.register_buffer(name, tensor)."
@@ -66,7 +74,33 @@ PARAMETERS = (
     "seen neither by an optimizer nor by state_dict()."
 )
 BY_AVERAGES = "In training you normalized by the running averages. Use the batch's statistics there."
+OF_THE_BATCH = "mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)"
+IMAGES = "images = x.unflatten(0, (n, -1))\n            mean, var = "
+ALL_VALUES = "A channel's statistics are over all images and all positions: dimensions 0, 2 and 3."
 LAYER_SLIPS = (
+    Slip("wrong axis", "x.mean(0, → x.mean(1,; x.var(0, → x.var(1,",
+         f"You averaged over the channels (dimension 1). {ALL_VALUES}"),
+    Slip("whole table", "x.mean(0, → x.mean((0, 1),; x.var(0, → x.var((0, 1),",
+         f"You used one mean and variance for all channels. {ALL_VALUES}"),
+    Slip("each image by itself",
+         f"{OF_THE_BATCH} → {IMAGES}(v.expand_as(images).flatten(0, 1) for v in "
+         "(images.mean(1, keepdim=True), images.var(1, correction=0, keepdim=True)))",
+         f"You normalized each image by itself. {ALL_VALUES}"),
+    Slip("each position by itself",
+         f"{OF_THE_BATCH} → {IMAGES}(v.expand_as(images).flatten(0, 1) for v in "
+         "(images.mean(0, keepdim=True), images.var(0, correction=0, keepdim=True)))",
+         f"You normalized each position by itself, over the images alone. {ALL_VALUES}"),
+    Slip("variance of each image",
+         f"{OF_THE_BATCH} → mean = x.mean(0, keepdim=True)\n"
+         "            var = x.unflatten(0, (n, -1)).var(1, correction=0).mean(0, keepdim=True)",
+         f"Your variance is the images' mean variance; how their means differ is lost. {ALL_VALUES}"),
+    Slip("variance of each position",
+         f"{OF_THE_BATCH} → mean = x.mean(0, keepdim=True)\n"
+         "            var = x.unflatten(0, (n, -1)).var(0, correction=0).mean(0, keepdim=True)",
+         f"Your variance is the positions' mean variance; how their means differ is lost. {ALL_VALUES}"),
+    Slip("corrected by the number of images",
+         "momentum * x.var(0) → momentum * x.var(0, correction=0) * n / (n - 1)",
+         "You corrected the running variance by N/(N − 1). The variance is of m = N·H·W values: m/(m − 1)."),
     Slip("both variances swapped", "correction=0 → correction=1; x.var(0) → x.var(0, correction=0)",
          "You have the two variances the wrong way round: the batch is normalized by the one that divides "
          "by m, and the one that divides by m − 1 is stored."),
@@ -211,11 +245,11 @@ train_2 = layer(x2); layer.eval(); evaluation = layer(x3); dx_evaluation = the g
         "averages_keep_graph",
     ),
     draw=_draw_layer,
-    reference=lambda features, eps, momentum: torch.nn.BatchNorm1d(features, eps, momentum),
+    reference=lambda features, eps, momentum: torch.nn.BatchNorm2d(features, eps, momentum),
     forbidden=NORMALIZATIONS,
     equivalent={
-        "self.running_var.mul_(1 - a).add_(a * x.var(0, correction=1)) → "
-        "self.running_var.mul_(1 - a).add_(a * x.var(0))": "torch's default is correction=1",
+        "self.running_var.mul_(1 - a).add_(a * x.var((0, 2, 3), correction=1)) → "
+        "self.running_var.mul_(1 - a).add_(a * x.var((0, 2, 3)))": "torch's default is correction=1",
     },
     mistakes=slips(_BatchNorm, LAYER_SLIPS, (*AVERAGES, *BATCH)),
 )

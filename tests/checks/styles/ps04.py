@@ -17,15 +17,19 @@ class BatchNorm(torch.nn.Module):
         self.register_buffer("count", torch.tensor(0))
 
     def forward(self, x):
+        channels_last = x.permute(0, 2, 3, 1)
         if not self.training:
-            return self.weight * (x - self.running_mean) * (self.running_var + self.eps).rsqrt() + self.bias
-        m = x.shape[0]
-        mean = x.sum(0) / m
-        var = ((x - mean) ** 2).sum(0) / m
+            scale = self.weight * (self.running_var + self.eps).rsqrt()
+            return ((channels_last - self.running_mean) * scale + self.bias).permute(0, 3, 1, 2)
+        values = channels_last.reshape(-1, x.shape[1])
+        m = values.shape[0]
+        mean = values.sum(0) / m
+        var = ((values - mean) ** 2).sum(0) / m
         self.count += 1
         self.running_mean = self.running_mean.lerp(mean.detach(), self.momentum)
         self.running_var = self.running_var.lerp(var.detach() * m / (m - 1), self.momentum)
-        return self.weight * (x - mean) / (var + self.eps) ** 0.5 + self.bias
+        y = self.weight * (values - mean) / (var + self.eps) ** 0.5 + self.bias
+        return y.reshape(channels_last.shape).permute(0, 3, 1, 2)
 
 
 def fold(weight, bias, gamma, beta, running_mean, running_var, eps):

@@ -1,23 +1,23 @@
 MOVE_MEAN = "self.running_mean.mul_(1 - a).add_(a * mean)"
-MOVE_VAR = "self.running_var.mul_(1 - a).add_(a * x.var(0, correction=1))"
+MOVE_VAR = "self.running_var.mul_(1 - a).add_(a * x.var((0, 2, 3), correction=1))"
 MEAN_BUFFER = 'self.register_buffer("running_mean", torch.zeros(features))'
 VAR_BUFFER = 'self.register_buffer("running_var", torch.ones(features))'
-STATISTICS = "mean, var = x.mean(0), x.var(0, correction=0)"
+STATISTICS = "mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)"
 AVERAGES = "mean, var = self.running_mean, self.running_var"
 NEW_BIAS = "(bias - running_mean) * factor + beta"
 WRONG = {
     "BatchNorm": {
-        "unbiased": f"{STATISTICS} → mean, var = x.mean(0), x.var(0)",
-        "biased stored": "x.var(0, correction=1) → var",
+        "unbiased": f"{STATISTICS} → mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))",
+        "biased stored": "x.var((0, 2, 3), correction=1) → var",
         "both swapped": "correction=0 → correction=2; correction=1 → correction=0; correction=2 → correction=1",
-        "std stored": "x.var(0, correction=1) → x.std(0)",
+        "std stored": "x.var((0, 2, 3), correction=1) → x.std((0, 2, 3))",
         "reversed": "a = self.momentum → a = 1 - self.momentum",
-        "variance alone reversed": f"{MOVE_VAR} → self.running_var.mul_(a).add_((1 - a) * x.var(0))",
+        "variance alone reversed": f"{MOVE_VAR} → self.running_var.mul_(a).add_((1 - a) * x.var((0, 2, 3)))",
         "graph": f"with torch.no_grad(): → if True:; {MOVE_MEAN} → self.running_mean = (1 - a) * self.running_mean + a * mean; "
-        f"{MOVE_VAR} → self.running_var = (1 - a) * self.running_var + a * x.var(0)",
+        f"{MOVE_VAR} → self.running_var = (1 - a) * self.running_var + a * x.var((0, 2, 3))",
         "last batch's graph": f"with torch.no_grad(): → if True:; "
         f"{MOVE_MEAN} → self.running_mean = (1 - a) * self.running_mean.detach() + a * mean; "
-        f"{MOVE_VAR} → self.running_var = (1 - a) * self.running_var.detach() + a * x.var(0)",
+        f"{MOVE_VAR} → self.running_var = (1 - a) * self.running_var.detach() + a * x.var((0, 2, 3))",
         "averages are Parameters": f"{MEAN_BUFFER} → self.running_mean = torch.nn.Parameter(torch.zeros(features)); "
         f"{VAR_BUFFER} → self.running_var = torch.nn.Parameter(torch.ones(features))",
         "averages are frozen Parameters": f"{MEAN_BUFFER} → self.running_mean = torch.nn.Parameter(torch.zeros(features), False); "
@@ -29,35 +29,39 @@ WRONG = {
         "torch.nn.Parameter(torch.zeros(features)) → torch.zeros(features)",
         "no_grad around all": "    def forward → \n    @torch.no_grad()\n    def forward",
         "x.data": "        if self.training:\n → \n        x = x.data\n        if self.training:\n",
-        "statistics of x.detach()": f"{STATISTICS} → mean, var = x.detach().mean(0), x.detach().var(0, correction=0)",
-        "mean detached": f"{STATISTICS} → mean, var = x.detach().mean(0), x.var(0, correction=0)",
-        "variance detached": f"{STATISTICS} → mean, var = x.mean(0), x.detach().var(0, correction=0)",
-        "statistics under no_grad": "            mean, var = x.mean(0), x.var(0, correction=0)\n            with torch.no_grad():\n → "
-        "            with torch.no_grad():\n                mean, var = x.mean(0), x.var(0, correction=0)\n",
-        "weight.data": "* self.weight + self.bias → * self.weight.data + self.bias.data",
+        "statistics of x.detach()": f"{STATISTICS} → mean, var = x.detach().mean((0, 2, 3)), x.detach().var((0, 2, 3), correction=0)",
+        "mean detached": f"{STATISTICS} → mean, var = x.detach().mean((0, 2, 3)), x.var((0, 2, 3), correction=0)",
+        "variance detached": f"{STATISTICS} → mean, var = x.mean((0, 2, 3)), x.detach().var((0, 2, 3), correction=0)",
+        "statistics under no_grad": "            mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)\n            with torch.no_grad():\n → "
+        "            with torch.no_grad():\n                mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)\n",
+        "weight.data": "self.weight, self.bias) → self.weight.data, self.bias.data)",
         "refuses one example": "        if self.training:\n → \n        assert len(x) > 1\n        if self.training:\n",
         "moves in evaluation": "if self.training: → if True:",
-        "batch in evaluation": f"{AVERAGES} → mean, var = x.mean(0), x.var(0, correction=0)",
-        "batch's variance in evaluation": f"{AVERAGES} → mean, var = self.running_mean, x.var(0, correction=0)",
+        "batch in evaluation": f"{AVERAGES} → mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)",
+        "batch's variance in evaluation": f"{AVERAGES} → mean, var = self.running_mean, x.var((0, 2, 3), correction=0)",
         "no variance in evaluation": f"{AVERAGES} → mean, var = self.running_mean, 1 - self.eps + torch.zeros(x.shape[1])",
-        "averages in training": "        return → \n        mean, var = self.running_mean, self.running_var\n        return",
+        "averages in training": "        mean, var, gamma, → \n        mean, var = self.running_mean, self.running_var\n        mean, var, gamma,",
         "flag inverted": "if self.training: → if not self.training:",
         "variance starts at 0": '"running_var", torch.ones → "running_var", torch.zeros',
         "outside": "torch.sqrt(var + self.eps) → (torch.sqrt(var) + self.eps)",
         "no eps": "var + self.eps → var",
         "own eps": "var + self.eps → var + 1e-3",
         "no root": "torch.sqrt(var + self.eps) → (var + self.eps)",
-        "no affine": " * self.weight + self.bias → ",
-        "no beta": "* self.weight + self.bias → * self.weight",
-        "no gamma": "* self.weight + self.bias → + self.bias",
+        "no affine": " * gamma + beta → ",
+        "no beta": "* gamma + beta → * gamma",
+        "no gamma": "* gamma + beta → + beta",
         "variance does not move": f"                {MOVE_VAR}\n → ",
         "mean does not move": f"                {MOVE_MEAN}\n → ",
-        "axis": "x.mean(0), x.var(0, correction=0) → x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)",
+        "each image": f"{STATISTICS} → mean, var = x.mean((2, 3)).mean(0), x.var((2, 3), correction=0).mean(0)",
+        "each position": "x.var((0, 2, 3), correction=0) → x.var(0, correction=0).mean((1, 2))",
+        "one for all channels": f"{STATISTICS} → mean, var = x.mean().expand(x.shape[1]), x.var(correction=0).expand(x.shape[1])",
+        "the number of images": f"{MOVE_VAR} → self.running_var.mul_(1 - a).add_(a * var * len(x) / (len(x) - 1))",
+        "affine along the width": "(mean, var, self.weight → (mean, var, self.weight.mean().expand(x.shape[1])",
         "old not scaled": ".mul_(1 - a) → ",
-        "eps stored": "x.var(0, correction=1) → (x.var(0, correction=1) + self.eps)",
+        "eps stored": "x.var((0, 2, 3), correction=1) → (x.var((0, 2, 3), correction=1) + self.eps)",
         "fixed momentum": "a = self.momentum → a = 0.1",
         "no return": "        return (x → \n        y = (x",
-        "other names": "self.weight = → self.gamma =; * self.weight → * self.gamma",
+        "other names": "self.weight = → self.gamma =; self.weight, self.bias) → self.gamma, self.bias)",
     },
     "fold": {
         "bias not scaled": f"{NEW_BIAS} → bias - running_mean * factor + beta",
