@@ -23,10 +23,11 @@ PAIRS = {
     "ps04 BatchNorm": SIX,
     "ps04 fold": {"eps left out", "divided by the variance", "gamma and beta swapped"},
 }
-# gamma is to undo the division: sentences on what divides would mislead
 OWN_WORDS = {
+    # gamma is to undo the division: sentences on what divides would mislead
     ("identity_parameters", "eps left out"),
     ("identity_parameters", "divided by the variance"),
+    ("BatchNorm", "wrong axis"),  # of images: the right ones are others, too
 }
 NORMALIZING = [(name, task) for name, task in TASKS if "eps" in check_of(name, task).cases(0, 1)[0].inputs]
 
