@@ -1,0 +1,45 @@
+"""Every experiment measures a grid with seeds, and draws it with nothing else."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+
+import pytest
+
+from normcore import experiments
+from normcore.experiments.grid import Grid
+
+SHARED = {"grid", "panels", "stored"}
+OTHER = {"signals"}  # of its own class, by layer
+# experiment → arguments of a small measurement
+SMALL = {
+    "conditioning": {"ratios": (1, 2), "tolerance": 0.1},
+    "covariate_shift": {"steps": 8},
+    "detached": {"lr": 0.1, "epochs": 1, "batch_size": 64},
+    "growth": {"width": 20, "depth": 10, "batch_sizes": (8, 16)},
+    "landscape": {"steps": 8},
+    "noisy": {"learning_rates": (0.1, 1.0), "epochs": 1, "batch_size": 256},
+    "placement": {"learning_rates": (0.1, 1.0), "epochs": 1, "batch_size": 256},
+    "regularization": {"epochs": 1},
+    "scaling": {"scalings": {"as given": lambda train, x: x}, "count": 20},
+    "speed": {"learning_rates": (0.1, 1.0), "epochs": 1, "batch_size": 256},
+    "train_eval": {"batch_sizes": (64, 128), "epochs": 1},
+}
+
+
+def test_every_experiment_is_here():
+    modules = {module.name for module in pkgutil.iter_modules(experiments.__path__)}
+    assert modules == set(SMALL) | SHARED | OTHER
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_measured_says_how_and_is_drawn_by_itself(name):
+    experiment = import_module(f"normcore.experiments.{name}")
+    results = experiment.measure(**SMALL[name], seeds=range(2))
+    assert isinstance(results, Grid) and results.axes["seed"] == (0, 1)
+    assert results.array.shape == tuple(map(len, results.axes.values()))
+    assert results.settings and {"device", "versions", "date"} <= results.made.keys()
+    required = [p for p in inspect.signature(experiment.draw).parameters.values() if p.default is p.empty]
+    assert len(required) == 1
+    drawn = experiment.draw(results)
+    assert drawn.axes[-1].get_xlabel() and all(ax.lines or ax.collections for ax in drawn.axes)
