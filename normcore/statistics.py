@@ -10,6 +10,7 @@ __all__ = [
     "accumulation_dtype",
     "centre",
     "dimensions",
+    "inverse_root",
     "mean_over",
     "mean_square",
     "merge",
@@ -18,6 +19,7 @@ __all__ = [
     "traced",
     "update_running",
     "update_running_moments",
+    "widest",
 ]
 
 # Values that are added one after the other; blocks of them are added pairwise.
@@ -36,6 +38,16 @@ def traced() -> bool:
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype that statistics of `dtype` are computed in: float32 for float16 and bfloat16."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def widest(x: Tensor) -> torch.dtype:
+    """The dtype for the few numbers that many depend on: float64 where the device has it."""
+    return x.dtype if x.device.type == "mps" else torch.float64
+
+
+def inverse_root(square: Tensor, eps: float) -> Tensor:
+    """1/√(square + ε), rounded once: outside a graph."""
+    return (square.to(widest(square)) + eps).rsqrt_().to(square.dtype)
 
 
 def dimensions(dim: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
@@ -106,12 +118,15 @@ def mean_square(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     flat = x.flatten(-trailing)
     m = flat.shape[-1]
     whole = m - m % BLOCK
-    sums = [torch.linalg.vector_norm(flat[..., whole:], dim=-1).square()] if m % BLOCK or not m else []
+    lengths = []
+    if m % BLOCK or not m:
+        lengths.append(torch.linalg.vector_norm(flat[..., whole:], dim=-1, keepdim=True))
     if whole:
         blocks = flat[..., :whole].unflatten(-1, (-1, BLOCK))
-        sums.append(torch.linalg.vector_norm(blocks, dim=-1).square().sum(-1))
-    square = (sums[0] if len(sums) == 1 else sums[0] + sums[1]) / m
-    return mean_over(square.view(*square.shape, *[1] * trailing), dims[:-trailing])
+        lengths.append(torch.linalg.vector_norm(blocks, dim=-1))
+    # they are few
+    square = sum(length.to(widest(x)).square_().sum(-1) for length in lengths) / m
+    return mean_over(square.view(*square.shape, *[1] * trailing), dims[:-trailing]).to(x.dtype)
 
 
 def moments(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> tuple[Tensor, Tensor]:

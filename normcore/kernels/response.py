@@ -48,10 +48,10 @@ class Thresholded(ByHand):
         space = tuple(range(2, x.dim()))
         h = (r * x).add_(beta)
         torch.mul(g, h > tau, out=h)
-        of_both = _sum(g, space, r.shape)
         of_line = _sum(h, space, r.shape)
-        dr = _sum(h * x, space, r.shape)
-        dtau = (of_both - of_line).sum_to_size(tau.shape)
+        rest = g - h  # not a difference of sums, which may be nearly the same
+        dtau = _sum(rest, space, r.shape).sum_to_size(tau.shape)
+        dr = _sum(torch.mul(h, x, out=rest), space, r.shape)
         return h.mul_(r), dr, of_line.sum_to_size(beta.shape), dtau
 
 

@@ -6,7 +6,14 @@ from torch import Tensor
 from normcore.kernels import fused
 from normcore.kernels.by_hand import ByHand, sum_over
 from normcore.kernels.parts import Place, added, cut, joined, piece, workspace
-from normcore.statistics import accumulation_dtype, centre, dimensions, mean_over, mean_square
+from normcore.statistics import (
+    accumulation_dtype,
+    centre,
+    dimensions,
+    inverse_root,
+    mean_over,
+    mean_square,
+)
 
 __all__ = ["Standardize", "StandardizeRMS"]
 
@@ -32,7 +39,7 @@ class Standardize(ByHand):
         places = _places(input, dims, weight, bias)
         if len(places) > 1 and places[0][0] + input.dim() in dims:
             mean, rounding, var = _moments_of_pieces(input, dims, places, give)
-            scale = torch.rsqrt(var + eps) if weight is None else torch.rsqrt(var + eps) * weight
+            scale = inverse_root(var, eps) if weight is None else inverse_root(var, eps) * weight
             shift = -rounding * scale if bias is None else bias - rounding * scale
             for place in places:
                 x, out = piece(input, place), piece(y, place)
@@ -44,7 +51,7 @@ class Standardize(ByHand):
             x, gamma, beta, out = (piece(t, place) for t in (input, weight, bias, y))
             mean, centred = centre(x, dims, out if dtype == exact else give("centred", x.shape))
             var = mean_square(centred, dims)
-            inv_std = torch.rsqrt(var + eps)
+            inv_std = inverse_root(var, eps)
             if _constant(gamma, x, dims) or gamma.shape[-1] == 1:
                 centred.mul_(inv_std if gamma is None else inv_std * gamma)
             else:
@@ -62,7 +69,7 @@ class Standardize(ByHand):
             return None
         if mean.dtype != var.dtype:  # by a kernel
             return fused.differentiate(grads[0], input, dim, weight, bias, mean, var, eps)
-        return _gradients(grads[0], input, dim, weight, bias, mean, torch.rsqrt(var + eps))
+        return _gradients(grads[0], input, dim, weight, bias, mean, inverse_root(var, eps))
 
 
 class StandardizeRMS(ByHand):
@@ -85,7 +92,7 @@ class StandardizeRMS(ByHand):
             x, gamma, out = (piece(t, place) for t in (input, weight, y))
             x = x.to(exact)
             square = mean_square(x, dims)
-            inv_rms = torch.rsqrt(square + eps)
+            inv_rms = inverse_root(square, eps)
             scaled = out if dtype == exact else give("scaled", x.shape)
             if _constant(gamma, x, dims):
                 torch.mul(x, inv_rms if gamma is None else inv_rms * gamma, out=scaled)
@@ -104,7 +111,7 @@ class StandardizeRMS(ByHand):
         gradients = fused.differentiate(grads[0], input, dim, weight, None, None, square, eps)
         if gradients is not None:
             return gradients
-        return _gradients(grads[0], input, dim, weight, None, None, torch.rsqrt(square + eps))
+        return _gradients(grads[0], input, dim, weight, None, None, inverse_root(square, eps))
 
 
 def _put(computed: Tensor, out: Tensor) -> None:
