@@ -130,6 +130,8 @@ AVERAGES = (
     Slip("momentum reversed for the mean",
          "(1 - momentum) * running_mean + momentum * → momentum * running_mean + (1 - momentum) *",
          "In the running mean you used momentum as the weight of the old value. It is that of the new one."),
+    Slip("momentum is 0.1", "(1 - momentum) * → 0.9 *; + momentum * → + 0.1 *",
+         "You took 0.1 for momentum, torch's default. It is given: use the argument."),
     Slip("averages do not move",
          "(1 - momentum) * running_mean + momentum * x.mean(0) → running_mean; "
          "(1 - momentum) * running_var + momentum * x.var(0) → running_var",

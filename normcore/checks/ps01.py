@@ -53,6 +53,11 @@ MIN_MAX_SLIPS = (
          "You multiplied by high. The width of the new range is (high − low)."),
     Slip("constant feature", "torch.where(extent == 0, torch.ones_like(extent), extent) → extent",
          "A feature that never changes gives 0/0. Return low for it: replace a range of 0 by 1."),
+    Slip("small number added", "torch.where(extent == 0, torch.ones_like(extent), extent) → extent + 1e-3",
+         "You added a small number to every range, so no value is right. Replace a range of 0 by 1, and "
+         "leave the others as they are."),
+    Slip("half the width", "(high - low) → (high - low) / 2",
+         "You stretched to half the width. The width of the new range is (high − low)."),
     Slip("constant feature is 0",
          "return low → y = low; "
          "(high - low)\n → "
@@ -301,6 +306,11 @@ LEARNING_RATE_SLIPS = (
     Slip("diagonal", "values[-1] → x.square().mean(0).max()",
          "You took the largest diagonal entry of H. It is an eigenvalue only where features are "
          "uncorrelated."),
+    Slip("matrix norm", "values[-1] → values.norm()",
+         "You divided by the norm of H, which counts all eigenvalues. The bound is set by the largest "
+         "alone."),
+    Slip("number of features", "/ len(x) → / x.shape[1]",
+         "You divided xᵀx by the number of features. The loss is a mean over the m examples."),
     Slip("trace", "values[-1] → values.sum()",
          "You divided by the sum of the eigenvalues (the trace). The bound is set by the largest alone."),
     Slip("sum of both ends", "values[-1] → (values[-1] + values[0])",

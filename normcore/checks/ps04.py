@@ -409,6 +409,8 @@ PRECISE_SLIPS = (
          "You returned mean and variance in each other's place."),
     Slip("first batch", "torch.cat(batches) → batches[0]",
          "You returned the statistics of the first batch alone."),
+    Slip("over the number of batches", "x.mean(0) → x.sum(0) / len(batches)",
+         "You divided the sum of all examples by the number of batches. Divide by that of the examples."),
     Slip("last batch", "torch.cat(batches) → batches[-1]",
          "You returned the statistics of the last batch alone."),
 )  # fmt: skip
@@ -513,6 +515,8 @@ KERAS_SLIPS = (
     Slip("factor inverted", "m / (m - 1) → (m - 1) / m",
          "The factor is the wrong way round. The biased variance is too small: multiply by m/(m − 1)."),
     Slip("factor with m + 1", "m / (m - 1) → (m + 1) / m",
+         "The factor is m/(m − 1): the variance that divides by m − 1 over the one that divides by m."),
+    Slip("over m + 1", "m / (m - 1) → m / (m + 1)",
          "The factor is m/(m − 1): the variance that divides by m − 1 over the one that divides by m."),
     Slip("variance times m", "m / (m - 1) → m", "You multiplied by m alone. The factor is m/(m − 1)."),
     Slip("divided by m − 1", "m / (m - 1) → 1 / (m - 1)",

@@ -201,6 +201,8 @@ SMOOTHNESS_SLIPS = (
     Slip("length of w", "(t * g.norm()) → w.norm()", f"You divided by ‖w‖. {DISTANCE}"),
     Slip("squared distance", "(t * g.norm()) → (t * g.norm()) ** 2",
          "You divided by the square of the distance. Divide by the distance, t ‖g‖."),
+    Slip("unit gradient", "g = gradient(w) → g = gradient(w) / gradient(w).norm()",
+         "You divided the gradient by its length before you compared. Both gradients are taken as they are."),
     Slip("step of length t", "t * g) → t * g / g.norm()); (t * g.norm()) → t",
          "Your step has the length t. A step of gradient descent is t g, as long as the gradient makes it."),
     Slip("last length", "max(ratios) → ratios[-1]",
@@ -274,6 +276,11 @@ GROWTH_SLIPS = (
     Slip("mean of ratios", "torch.exp(-slope) → (squares[:-1] / squares[1:]).mean()",
          "You averaged the ratios of neighbours, in which a layer that is off counts twice. "
          f"{TO_LOGARITHMS}."),
+    Slip("median of ratios", "torch.exp(-slope) → (squares[:-1] / squares[1:]).median()",
+         f"You took the median of the ratios of neighbours. {TO_LOGARITHMS}: it uses all layers."),
+    Slip("power of ten", "torch.exp(-slope) → 10**-slope",
+         "You took a power of 10 of the slope of natural logarithms. Use one base for both: the "
+         "exponential."),
     Slip("logarithm of another base", "squares.log() → squares.log10()",
          "You took the logarithm to base 10 or 2 and the exponential to base e. Use one base for both."),
     Slip("base 2", "squares.log() → squares.log2()",
