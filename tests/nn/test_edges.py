@@ -1,11 +1,14 @@
 """Dtypes, layouts, sizes and transforms at the edges of what a layer meets."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
 
 from normcore import functional as F
 from normcore import nn
+from normcore.kernels import parts
 from tests.layers import layer_cases, pair, random_input, randomize
 
 IMAGES = [
@@ -278,3 +281,33 @@ def test_cuda_equals_cpu(case):
     x = random_input(SHAPE, torch.float32)
     expected = ours(x)
     torch.testing.assert_close(ours.cuda()(x.cuda()).cpu(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+@pytest.mark.parametrize("row", [0, 50, 99])
+def test_an_infinite_value_anywhere_in_a_table_that_is_cut(value, row, monkeypatch):
+    monkeypatch.setattr(parts, "SIZE", 40)
+    ours, theirs = nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    x = random_input((100, 3), torch.float32)
+    x[row, 1] = value
+    torch.testing.assert_close(ours(x), theirs(x), equal_nan=True)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean, equal_nan=True)
+    torch.testing.assert_close(ours.running_var, theirs.running_var, equal_nan=True)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+@pytest.mark.parametrize("drift", [0.0, 100.0])
+def test_large_means_in_a_table_that_is_cut(offset, drift, monkeypatch):
+    """Pieces whose means lie apart, and the first of them far from the others."""
+    monkeypatch.setattr(parts, "SIZE", 100)
+    x = random_input((401, 3), torch.float32, offset=offset, scale=1.0)
+    x[:40] += drift
+    layer = nn.BatchNorm1d(3, affine=False)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        given = x.to(dtype).requires_grad_()
+        y = copy.deepcopy(layer).to(dtype)(given)
+        upstream = random_input(y.shape, dtype, seed=5, offset=0.0)
+        results.append((y, *torch.autograd.grad(y, given, upstream)))
+    for ours, exact in zip(*results, strict=True):
+        assert (ours - exact).abs().max() <= 4e-6 * exact.abs().max()
