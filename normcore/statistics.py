@@ -125,7 +125,8 @@ def mean_square(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
         blocks = flat[..., :whole].unflatten(-1, (-1, BLOCK))
         lengths.append(torch.linalg.vector_norm(blocks, dim=-1))
     # they are few
-    square = sum(length.to(widest(x)).square_().sum(-1) for length in lengths) / m
+    first, *others = (length.to(widest(x)).square_().sum(-1) for length in lengths)
+    square = sum(others, first) / m
     return mean_over(square.view(*square.shape, *[1] * trailing), dims[:-trailing]).to(x.dtype)
 
 
