@@ -72,8 +72,8 @@ SUITES = {
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """The repository with two files more."""
+def made(tmp_path_factory):
+    """A copy of the repository with two files more, and what was printed when they were used."""
     copy = tmp_path_factory.mktemp("new") / "course"
     for name in ("normcore", "scripts", "tests", "solutions", "exercises"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -85,11 +85,11 @@ def copy(tmp_path_factory):
     (copy / "solutions/ps99").mkdir()
     (copy / "solutions/ps99/ps99.md").write_text(GOOD, "utf-8")
     (copy / "normcore/checks/ps99.py").write_text(CHECKS.lstrip(), "utf-8")
-    return copy
+    return copy, run("python", "-c", USE, cwd=copy, PYTHONPATH=str(copy))
 
 
-def test_it_is_audited_and_graded_with_no_other_edit(copy):
-    printed = run("python", "-c", USE, cwd=copy, PYTHONPATH=str(copy))
+def test_it_is_audited_and_graded_with_no_other_edit(made):
+    _, printed = made
     written = {line.removesuffix(": written") for line in printed.splitlines()}
     new = {f"{folder}/ps99/ps99.ipynb" for folder in ("solutions", "exercises")}
     assert new | {"normcore/checks/model_answers.json"} <= written and "clean" in printed
@@ -101,7 +101,8 @@ def test_it_is_audited_and_graded_with_no_other_edit(copy):
     assert "You took it three times." in thrice["tasks"]["twice"]["message"]
 
 
-def test_every_suite_runs_over_it_and_one_test_says_what_it_lacks(copy):
+def test_every_suite_runs_over_it_and_one_test_says_what_it_lacks(made):
+    copy, _ = made
     code = (
         "import pytest, sys\n"
         f"rc = pytest.main(['-n0', '-q', '--collect-only', '-k', 'ps99', *{sorted(SUITES)!r}])\n"
