@@ -10,12 +10,12 @@ __all__ = [
     "accumulation_dtype",
     "centre",
     "dimensions",
-    "inverse_root",
     "mean_over",
     "mean_square",
     "merge",
     "moments",
     "pooled",
+    "reciprocal_root",
     "traced",
     "update_running",
     "update_running_moments",
@@ -45,7 +45,7 @@ def widest(x: Tensor) -> torch.dtype:
     return x.dtype if x.device.type == "mps" else torch.float64
 
 
-def inverse_root(square: Tensor, eps: float) -> Tensor:
+def reciprocal_root(square: Tensor, eps: float) -> Tensor:
     """1/√(square + ε), rounded once: outside a graph."""
     return (square.to(widest(square)) + eps).rsqrt_().to(square.dtype)
 

@@ -168,6 +168,16 @@ def test_no_more_is_kept_for_the_backward_pass_than_torch_keeps(name, affine, dt
     assert ours <= 1.05 * torchs
 
 
+# the same functions of the input and γ, of one entry a channel, or of the last dimension's size
+WITH_WEIGHT = {
+    "batch_norm": lambda x, weight: F.batch_norm(x, None, None, weight, training=True),
+    "layer_norm": lambda x, weight: F.layer_norm(x, weight.shape, weight),
+    "rms_norm": lambda x, weight: F.rms_norm(x, weight.shape, weight, 1e-5),
+    "group_norm": lambda x, weight: F.group_norm(x, 2, weight),
+    "instance_norm": lambda x, weight: F.instance_norm(x, weight=weight),
+}
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 @pytest.mark.parametrize("name", TWINS)
 def test_gradients_of_parameters_in_float32_are_those_of_float64(name, offset):
@@ -175,13 +185,7 @@ def test_gradients_of_parameters_in_float32_are_those_of_float64(name, offset):
     x = torch.randn(64, 4, 16, 16) + (0.0 if name == "rms_norm" else offset)
     upstream = torch.randn_like(x)
     shape = (16,) if name in ("layer_norm", "rms_norm") else (4,)
-    call = {
-        "batch_norm": lambda x, weight: F.batch_norm(x, None, None, weight, training=True),
-        "layer_norm": lambda x, weight: F.layer_norm(x, shape, weight),
-        "rms_norm": lambda x, weight: F.rms_norm(x, shape, weight, 1e-5),
-        "group_norm": lambda x, weight: F.group_norm(x, 2, weight),
-        "instance_norm": lambda x, weight: F.instance_norm(x, weight=weight),
-    }[name]
+    call = WITH_WEIGHT[name]
     gradients = []
     for dtype in (torch.float32, torch.float64):
         given = x.to(dtype).requires_grad_()
@@ -189,3 +193,19 @@ def test_gradients_of_parameters_in_float32_are_those_of_float64(name, offset):
         gradients.append(torch.autograd.grad(call(given, weight), (given, weight), upstream.to(dtype)))
     for ours, exact in zip(*gradients, strict=True):
         assert (ours - exact).abs().max() <= 4e-6 * exact.abs().max().clamp_min(1)
+
+
+@pytest.mark.parametrize("size", [2**19, 30])
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32"), ("bfloat16", "float32")])
+@pytest.mark.parametrize("name", TWINS)
+def test_parameters_of_another_dtype(name, dtypes, size, monkeypatch):
+    monkeypatch.setattr(parts, "SIZE", size)
+    of_input, of_weight = (getattr(torch, dtype) for dtype in dtypes)
+    x = random_input((6, 4, 2, 4)).to(of_input).requires_grad_()
+    weight = torch.linspace(0.5, 2, 4, dtype=of_weight).requires_grad_()
+    y = WITH_WEIGHT[name](x, weight)
+    y.square().sum().backward()
+    assert y.dtype == x.grad.dtype == of_input and weight.grad.dtype == of_weight
+    exact = WITH_WEIGHT[name](x.detach().double(), weight.detach().double())
+    tolerance = 2 * torch.finfo(min(of_input, of_weight, key=lambda d: torch.finfo(d).bits)).eps
+    assert (y - exact).abs().max() <= tolerance * exact.abs().max()

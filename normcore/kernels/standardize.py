@@ -10,9 +10,9 @@ from normcore.statistics import (
     accumulation_dtype,
     centre,
     dimensions,
-    inverse_root,
     mean_over,
     mean_square,
+    reciprocal_root,
 )
 
 __all__ = ["Standardize", "StandardizeRMS"]
@@ -37,9 +37,9 @@ class Standardize(ByHand):
         exact = accumulation_dtype(input.dtype)
         y, give = torch.empty_like(input, dtype=dtype), workspace(exact, input.device)
         places = _places(input, dims, weight, bias)
-        if len(places) > 1 and places[0][0] + input.dim() in dims:
+        if _are_cut(dims, places, input):
             mean, rounding, var = _moments_of_pieces(input, dims, places, give)
-            scale = inverse_root(var, eps) if weight is None else inverse_root(var, eps) * weight
+            scale = reciprocal_root(var, eps) if weight is None else reciprocal_root(var, eps) * weight
             shift = -rounding * scale if bias is None else bias - rounding * scale
             for place in places:
                 x, out = piece(input, place), piece(y, place)
@@ -51,7 +51,7 @@ class Standardize(ByHand):
             x, gamma, beta, out = (piece(t, place) for t in (input, weight, bias, y))
             mean, centred = centre(x, dims, out if dtype == exact else give("centred", x.shape))
             var = mean_square(centred, dims)
-            inv_std = inverse_root(var, eps)
+            inv_std = reciprocal_root(var, eps)
             if _constant(gamma, x, dims) or gamma.shape[-1] == 1:
                 centred.mul_(inv_std if gamma is None else inv_std * gamma)
             else:
@@ -69,7 +69,7 @@ class Standardize(ByHand):
             return None
         if mean.dtype != var.dtype:  # by a kernel
             return fused.differentiate(grads[0], input, dim, weight, bias, mean, var, eps)
-        return _gradients(grads[0], input, dim, weight, bias, mean, inverse_root(var, eps))
+        return _gradients(grads[0], input, dim, weight, bias, mean, reciprocal_root(var, eps))
 
 
 class StandardizeRMS(ByHand):
@@ -92,7 +92,7 @@ class StandardizeRMS(ByHand):
             x, gamma, out = (piece(t, place) for t in (input, weight, y))
             x = x.to(exact)
             square = mean_square(x, dims)
-            inv_rms = inverse_root(square, eps)
+            inv_rms = reciprocal_root(square, eps)
             scaled = out if dtype == exact else give("scaled", x.shape)
             if _constant(gamma, x, dims):
                 torch.mul(x, inv_rms if gamma is None else inv_rms * gamma, out=scaled)
@@ -111,7 +111,7 @@ class StandardizeRMS(ByHand):
         gradients = fused.differentiate(grads[0], input, dim, weight, None, None, square, eps)
         if gradients is not None:
             return gradients
-        return _gradients(grads[0], input, dim, weight, None, None, inverse_root(square, eps))
+        return _gradients(grads[0], input, dim, weight, None, None, reciprocal_root(square, eps))
 
 
 def _put(computed: Tensor, out: Tensor) -> None:
@@ -136,6 +136,11 @@ def _places(x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tenso
     """Where x is cut; index sets are only where γ and β are one number in each."""
     places, within = cut(x, dims)
     return [None] if within and not (_constant(weight, x, dims) and _constant(bias, x, dims)) else places
+
+
+def _are_cut(dims: tuple[int, ...], places: list[Place], x: Tensor) -> bool:
+    """Whether index sets lie in several pieces."""
+    return places[0] is not None and places[0][0] + x.dim() in dims
 
 
 def _moments_of_pieces(x: Tensor, dims: tuple[int, ...], places: list[Place], give):
@@ -166,53 +171,47 @@ def _gradients(grad, input, dim, weight, bias, mean: Tensor | None, inv_std: Ten
     exact, m = inv_std.dtype, max(input.numel() // max(inv_std.numel(), 1), 1)
     dx, give = torch.empty_like(input), workspace(exact, input.device)
     places, inner = _places(input, dims, weight, bias), _inner(weight, input, dims)
-    of_weight, of_bias, factors = [], [], None
-    if len(places) > 1 and places[0][0] + input.dim() in dims:  # every sum first
-        found = [
-            _sums(
-                piece(grad, place).to(exact),
-                _centred(piece(input, place), mean, give),
-                dims,
-                dims,
-                mean,
-                give,
-            )
-            for place in places
-        ]
-        sums = [torch.stack(parts).sum(0) for parts in zip(*found, strict=True)]
-        factors = _factors(sums, weight, inv_std, dims, dims, m)
-    for place in places:
-        x, g, gamma, beta, mu, inv, out = (
-            piece(t, place) for t in (input, grad, weight, bias, mean, inv_std, dx)
+
+    def begin(place: Place) -> tuple[Tensor, Tensor]:
+        """g and x − μ of a piece."""
+        x, mu = piece(input, place), piece(mean, place)
+        return piece(grad, place).to(exact), x if mu is None else torch.sub(
+            x, mu, out=give("centred", x.shape)
         )
-        g, centred = g.to(exact), _centred(x, mu, give)
-        if inner or inner == dims:
-            now = factors or _factors(_sums(g, centred, inner, dims, mu, give), gamma, inv, inner, dims, m)
-            _combine(g, centred, now, give, out)
+
+    of_all = None
+    if _are_cut(dims, places, input):  # every sum first
+        sums = zip(*(_sums(*begin(place), mean, inner, dims, give) for place in places), strict=True)
+        of_all = _factors([torch.stack(s).sum(0) for s in sums], weight, inv_std, inner, dims, m)
+    of_weight, of_bias = [], []
+    for place in places:
+        gamma, beta, inv, out = (piece(t, place) for t in (weight, bias, inv_std, dx))
+        g, centred = begin(place)
+        if inner or not dims:
+            factors, scaled, of_one = of_all or _factors(
+                _sums(g, centred, mean, inner, dims, give), gamma, inv, inner, dims, m
+            )
+            _combine(g, centred, factors, give, out)
         else:
-            now = None, None, None, _by_products(g, centred, gamma, mu, inv, dims, give, out), None
-        if factors is None or place is places[0]:  # those of all pieces are found at once
-            if gamma is not None:
-                of_weight.append(now[3].sum_to_size(gamma.shape))
-            if beta is not None:
-                constant = now[4] is not None and _inner(beta, x, inner) == inner
-                of_bias.append((now[4] if constant else g).sum_to_size(beta.shape))
+            scaled, of_one = _by_products(g, centred, gamma, mean, inv, dims, give, out), g
+        if gamma is not None:
+            of_weight.append(scaled.sum_to_size(gamma.shape))
+        if beta is not None:
+            of_bias.append((of_one if _constant(beta, g, inner) else g).sum_to_size(beta.shape))
+        if of_all:
+            del of_weight[1:], of_bias[1:]  # they are sums over all pieces already
     pairs = ((of_weight, weight), (of_bias, bias))
     return [dx, *(added(found, like, place).to(like.dtype) for found, like in pairs if like is not None)]
 
 
-def _centred(x: Tensor, mean: Tensor | None, give) -> Tensor:
-    return x if mean is None else torch.sub(x, mean, out=give("centred", x.shape))
-
-
-def _sums(g: Tensor, c: Tensor, inner, dims, mean: Tensor | None, give) -> tuple[Tensor, ...]:
+def _sums(g: Tensor, c: Tensor, mean: Tensor | None, inner, dims, give) -> tuple[Tensor, ...]:
     """Σ g c and, where there is a mean, Σ g over `inner`, and Σ c, which is what rounding took from it."""
     of_c = sum_over(torch.mul(g, c, out=give("product", c.shape)), inner)
     return (of_c,) if mean is None else (of_c, sum_over(g, inner), sum_over(c, dims))
 
 
-def _factors(sums, gamma: Tensor | None, inv_std: Tensor, inner, dims, m: int) -> tuple[Tensor | None, ...]:
-    """Small tensors A, B, C of ∂L/∂x = A g + B c + C, and what the gradients of γ and β are sums of.
+def _factors(sums, gamma: Tensor | None, inv_std: Tensor, inner, dims, m: int):
+    """(A, B, C), small tensors, of ∂L/∂x = A g + B c + C; what the gradients of γ and of β are sums of.
 
         A = γ/σ,        B = −mean_S(gγ c)/σ³,        C = −mean_S(gγ)/σ
 
@@ -228,12 +227,12 @@ def _factors(sums, gamma: Tensor | None, inv_std: Tensor, inner, dims, m: int) -
         of_c = of_c.addcmul_(rounding, of_one, value=-1)
     b = _summed(of_c * share, outer).mul_(inv_std).mul_(inv_std)
     c = _summed(of_one * share, outer).addcmul_(b, rounding, value=-1) if rest else None
-    return a, b, c, of_c * inv_std, of_one if rest else None
+    return (a, b, c), of_c * inv_std, of_one if rest else None
 
 
-def _combine(g: Tensor, centred: Tensor, factors: tuple[Tensor | None, ...], give, out: Tensor) -> None:
+def _combine(g: Tensor, centred: Tensor, factors, give, out: Tensor) -> None:
     """A g + B c + C. Of a centred input the memory is ours."""
-    a, b, c, *_ = factors
+    a, b, c = factors
     if c is None:
         centred = torch.mul(centred, b, out=give("centred", centred.shape))
     else:
