@@ -12,6 +12,7 @@ from normcore.checks.families import AFFINE, AXES, GRADIENTS, STATISTICS
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
+from normcore.checks.tell_apart import Implementation, TellApart, wrong_ones
 from normcore.statistics import moments
 
 FORBIDDEN = NORMALIZATIONS | AUTOGRAD
@@ -391,7 +392,132 @@ EVAL = Check(
     mistakes=slips(_eval_backward, EVAL_SLIPS, (*STATISTICS, *GRADIENTS)),
 )
 
+# --- is_gradient --------------------------------------------------------------------------------------
+
+
+@answer
+def _scale_backward(dy, x, gamma, eps):
+    """Of y = γ x / √(mean(x²) + ε)."""
+    r = ((x * x).mean(0) + eps).sqrt()
+    x_hat = x / r
+    dx = gamma * (dy - x_hat * (dy * x_hat).mean(0)) / r
+    dgamma = (dy * x_hat).sum(0)
+    return dx, dgamma
+
+
+@answer
+def _scale_backward_by_nodes(dy, x, gamma, eps):
+    mean_square = (x * x).mean(0) + eps
+    s = mean_square**-0.5
+    dx_hat = gamma * dy
+    d_mean_square = -0.5 * s**3 * (dx_hat * x).sum(0)
+    return s * dx_hat + 2 / len(x) * x * d_mean_square, torch.einsum("mc,mc->c", dy, x) * s
+
+
+def _scale_backward_by_autograd(dy, x, gamma, eps):
+    with torch.enable_grad():
+        return _backward(lambda x, gamma: gamma * x * (x.square().mean(0) + eps).rsqrt(), (x, gamma), dy)
+
+
+THROUGH_R = "Draw dy and x at random: in special ones what comes back through r is 0."
+LARGE_R = "Give each feature of x a size of its own, so that r is far from 1."
+SOME_GAMMA = "With gamma = 1 it cannot be seen."
+SOME_EPS = "Where eps is small beside the squares of x, it hides: try eps = 0.5."
+EACH = "Look at each entry of dx, or at its product with several random tensors."
+BOTH = "Look at both gradients, dx and dgamma."
+WRONG_GRADIENTS = {
+    "path left out": ("treats r as a constant", THROUGH_R),
+    "path added": ("adds what comes back through r, where it is subtracted", THROUGH_R),
+    "sum for the mean": ("takes a sum where the mean belongs, in what comes back through r", THROUGH_R),
+    "product of means": ("takes the product of two means for the mean of the product", THROUGH_R),
+    "x̂ averaged": ("hands each example the same part of what comes back through r", EACH),
+    "mean subtracted": ("also subtracts the mean of dy, as if x were centred", THROUGH_R),
+    "γ left out": ("leaves gamma out of dx", SOME_GAMMA),
+    "divided by γ": ("divides by gamma in dx", SOME_GAMMA),
+    "r left out": ("leaves 1/r out of dx", LARGE_R),
+    "multiplied by r": ("multiplies by r in dx", LARGE_R),
+    "ε left out": ("leaves eps out", SOME_EPS),
+    "dgamma with x": ("takes the sum of dy·x for dgamma", f"{BOTH} {LARGE_R}"),
+    "mean for the sum": ("takes a mean for dgamma, where the sum belongs", BOTH),
+    "over the features": ("averages over the features", THROUGH_R),
+}
+SCALE_SLIPS = (
+    Slip("path left out", " - x_hat * (dy * x_hat).mean(0) → ", ""),
+    Slip("path added", "- x_hat * (dy → + x_hat * (dy", ""),
+    Slip("sum for the mean", "(dy * x_hat).mean(0)) → (dy * x_hat).sum(0))", ""),
+    Slip("product of means", "(dy * x_hat).mean(0)) → dy.mean(0) * x_hat.mean(0))", ""),
+    Slip("x̂ averaged", "- x_hat * (dy → - x_hat.mean(0) * (dy", ""),
+    Slip("mean subtracted", "(dy - x_hat → (dy - dy.mean(0) - x_hat", ""),
+    Slip("γ left out", "gamma * (dy → (dy", ""),
+    Slip("divided by γ", "gamma * (dy - x_hat → 1 / gamma * (dy - x_hat", ""),
+    Slip("r left out", ".mean(0)) / r → .mean(0))", ""),
+    Slip("multiplied by r", ".mean(0)) / r → .mean(0)) * r", ""),
+    Slip("ε left out", " + eps).sqrt() → ).sqrt()", ""),
+    Slip("dgamma with x", "dgamma = (dy * x_hat) → dgamma = (dy * x)", ""),
+    Slip("mean for the sum", "(dy * x_hat).sum(0) → (dy * x_hat).mean(0)", ""),
+    Slip("over the features",
+         "(x * x).mean(0) → (x * x).mean(1, True); (dy * x_hat).mean(0) → (dy * x_hat).mean(1, True)", ""),
+)  # fmt: skip
+ROOM = "Differences are not exact: leave room."
+GRADIENT_RIGHT = (
+    Implementation("is written in one line", _scale_backward, True),
+    Implementation("goes back node by node", _scale_backward_by_nodes, True, ROOM),
+    Implementation("is autograd's", _scale_backward_by_autograd, True, ROOM),
+)
+
+
+@answer
+def _is_gradient(candidate):
+    x = torch.arange(8.0).double().mul(7).sin().reshape(4, 2) * torch.tensor([3.0, 0.5])
+    dy = torch.arange(8.0).double().mul(5).cos().reshape(4, 2) + 0.3
+    gamma = torch.tensor([2.0, -0.5]).double()
+    eps, h = 0.5, 1e-6
+
+    def loss(x, gamma):
+        return (dy * gamma * x / (x.square().mean(0) + eps).sqrt()).sum()
+
+    def slope(step_x, step_gamma):
+        ahead = loss(x + h * step_x, gamma + h * step_gamma)
+        behind = loss(x - h * step_x, gamma - h * step_gamma)
+        return (ahead - behind) / (2 * h)
+
+    dx, dgamma = candidate(dy, x, gamma, eps)
+    ones = torch.eye(8).double().reshape(8, 4, 2)
+    by_x = torch.stack([slope(one, 0.0) for one in ones]).reshape(4, 2)
+    by_gamma = torch.stack([slope(0.0, one) for one in torch.eye(2).double()])
+    return torch.allclose(dx, by_x, 1e-5, 1e-7) and torch.allclose(dgamma, by_gamma, 1e-5, 1e-7)
+
+
+IS_GRADIENT_SLIPS = (
+    Slip("dx alone", " and torch.allclose(dgamma, by_gamma, 1e-5, 1e-7) → ",
+         "Your test looks at dx alone. A candidate returns two gradients."),
+    Slip("dgamma alone", "torch.allclose(dx, by_x, 1e-5, 1e-7) and → ",
+         "Your test looks at dgamma alone. A candidate returns two gradients."),
+    Slip("gamma of ones", "[2.0, -0.5] → [1.0, 1.0]",
+         "Your test looks at gamma = 1 alone, where leaving gamma out is no mistake."),
+    Slip("small eps", "eps, h = 0.5 → eps, h = 1e-12",
+         "The eps of your test is so small that nobody sees what is done with it. Take a larger one."),
+    Slip("dx's sum", "torch.allclose(dx, by_x, → torch.allclose(dx.sum(), by_x.sum(),",
+         "Your test looks at the sum of dx alone. Move one entry of x at a time, or in several random "
+         "directions."),
+    Slip("accepts everything", "return torch → return True or torch",
+         "Your test accepts whatever it is given. Compare both gradients with differences of the loss."),
+    Slip("refuses everything", "return torch → return False and torch",
+         "Your test refuses whatever it is given, right ones, too. The loss is Σ dy·y. In float64, with a "
+         "step of 1e-6, differences are right to some 1e-8: less agreement cannot be asked for."),
+    Slip("the wrong way round", "return torch → return not torch; and torch → or not torch",
+         "Your test returns True for the wrong ones. True means: this is the gradient."),
+)  # fmt: skip
+IS_GRADIENT = TellApart(
+    name="is_gradient",
+    argument="candidate",
+    parameters={"dy": ("M", "C"), "x": ("M", "C"), "gamma": ("C",), "eps": ()},
+    implementations=(*GRADIENT_RIGHT, *wrong_ones(slips(_scale_backward, SCALE_SLIPS), WRONG_GRADIENTS)),
+    forbidden=FORBIDDEN,
+    mistakes=slips(_is_gradient, IS_GRADIENT_SLIPS),
+)
+
 PROBLEM_SET = ProblemSet(
-    "ps03", [FORWARD, AFFINE_BACKWARD, DEVIATION_BACKWARD, INPUT_BACKWARD, BACKWARD, EVAL]
+    "ps03", [FORWARD, AFFINE_BACKWARD, DEVIATION_BACKWARD, INPUT_BACKWARD, BACKWARD, EVAL, IS_GRADIENT]
 )
 check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

@@ -13,6 +13,7 @@ from normcore.checks.families import AVERAGES, BATCH, GAMMA_BETA_SWAPPED, STATIS
 from normcore.checks.forbidden import NORMALIZATIONS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
+from normcore.checks.tell_apart import Implementation, TellApart, wrong_ones
 from normcore.statistics import moments
 
 # --- BatchNorm ----------------------------------------------------------------------------------------
@@ -545,5 +546,170 @@ FROM_KERAS = Check(
     mistakes=slips(_from_keras, KERAS_SLIPS),
 )
 
-PROBLEM_SET = ProblemSet("ps04", [LAYER, FOLD, PRECISE, STEPS, FROM_KERAS])
+# --- is_keras_layer -----------------------------------------------------------------------------------
+
+
+@answer
+def _keras_layer(x, gamma, beta, running_mean, running_var, momentum, eps, training):
+    mean, var = x.mean(0), x.var(0, correction=0)
+    if training:
+        new_mean = momentum * running_mean + (1 - momentum) * mean
+        new_var = momentum * running_var + (1 - momentum) * var
+    else:
+        mean, var = running_mean, running_var
+        new_mean, new_var = running_mean, running_var
+    return gamma * (x - mean) / (var + eps).sqrt() + beta, new_mean, new_var
+
+
+@answer
+def _keras_layer_by_steps(x, gamma, beta, running_mean, running_var, momentum, eps, training):
+    mean, var = running_mean, running_var
+    if training:
+        mean, square = x.mean(0), x.square().mean(0)
+        var = square - mean * mean
+        running_mean = running_mean - (1 - momentum) * (running_mean - mean)
+        running_var = running_var - (1 - momentum) * (running_var - var)
+    scale = gamma * (var + eps).rsqrt()
+    return x * scale + (beta - mean * scale), running_mean, running_var
+
+
+def _keras_layer_by_torchs(x, gamma, beta, running_mean, running_var, momentum, eps, training):
+    """PyTorch's, whose momentum is the other's complement and whose stored variance divides by N − 1."""
+    m, mean, var = len(x), running_mean.clone(), running_var.clone()
+    y = torch.nn.functional.batch_norm(x, mean, var, gamma, beta, training, 1 - momentum, eps)
+    if training:
+        var = momentum * running_var + (var - momentum * running_var) * (m - 1) / m
+    return y, mean, var
+
+
+MODES = "Try it with training=True and with training=False."
+FAR = "With momentum = 0.5 old and new weigh the same: take 0.9."
+FEW = "In a batch of 1000 that makes next to no difference; in one of 4 it does."
+STATE = "Look at all three that it returns."
+OTHER = "Give it running averages that are not those of x."
+LARGE_EPS = "Take an eps that is large enough to be seen, such as 0.5."
+WRONG_LAYERS = {
+    "momentum reversed": ("takes momentum for the weight of the new value, as PyTorch does", FAR),
+    "momentum reversed for the variance": ("takes momentum the wrong way round in the variance", FAR),
+    "unbiased running variance": ("stores the variance that divides by N − 1, as PyTorch does", FEW),
+    "unbiased variance": ("normalizes by the variance that divides by N − 1", FEW),
+    "deviation stored": ("averages the deviation in place of the variance", STATE),
+    "averages do not move": ("never moves its averages", STATE),
+    "variance does not move": ("never moves its running variance", STATE),
+    "averages move in evaluation": ("moves its averages in evaluation, too", f"{MODES} {STATE}"),
+    "batch in evaluation": ("normalizes by the batch in evaluation", MODES),
+    "batch's variance in evaluation": ("divides by the batch's deviation in evaluation", MODES),
+    "averages in training": ("normalizes by its averages in training", OTHER),
+    "new averages in training": ("normalizes by its new averages in training", OTHER),
+    "modes swapped": ("has training and evaluation the wrong way round", MODES),
+    "eps stored": ("stores the variance with eps", LARGE_EPS),
+    "eps left out": ("leaves eps out", LARGE_EPS),
+}
+KERAS_SLIPS = (
+    Slip("momentum reversed",
+         "momentum * running_ → old * running_; (1 - momentum) → momentum; old * → (1 - momentum) *", ""),
+    Slip("momentum reversed for the variance",
+         "momentum * running_var + (1 - momentum) * var → (1 - momentum) * running_var + momentum * var", ""),
+    Slip("unbiased running variance", "(1 - momentum) * var → (1 - momentum) * x.var(0)", ""),
+    Slip("unbiased variance",
+         "(1 - momentum) * var\n → (1 - momentum) * var\n        var = x.var(0)\n", ""),
+    Slip("deviation stored", "(1 - momentum) * var → (1 - momentum) * var.sqrt()", ""),
+    Slip("averages do not move",
+         "momentum * running_mean + (1 - momentum) * mean → running_mean; "
+         "momentum * running_var + (1 - momentum) * var → running_var", ""),
+    Slip("variance does not move", "momentum * running_var + (1 - momentum) * var → running_var", ""),
+    Slip("averages move in evaluation",
+         "new_mean, new_var = running_mean, running_var → "
+         "new_mean = momentum * running_mean + (1 - momentum) * x.mean(0)\n        "
+         "new_var = momentum * running_var + (1 - momentum) * x.var(0, correction=0)", ""),
+    Slip("batch in evaluation", "mean, var = running_mean, running_var\n        new → new", ""),
+    Slip("batch's variance in evaluation",
+         "mean, var = running_mean, running_var\n        new → mean = running_mean\n        new", ""),
+    Slip("averages in training",
+         "return gamma → mean, var = running_mean, running_var\n    return gamma", ""),
+    Slip("new averages in training", "return gamma → mean, var = new_mean, new_var\n    return gamma", ""),
+    Slip("modes swapped", "if training: → if not training:", ""),
+    Slip("eps stored", "(1 - momentum) * var → (1 - momentum) * (var + eps)", ""),
+    Slip("eps left out", "(var + eps) → (var)", ""),
+)  # fmt: skip
+ROOM = "Allow for rounding."
+KERAS_RIGHT = (
+    Implementation("is written as the formulas", _keras_layer, True),
+    Implementation(
+        "moves its averages a step towards the batch", _keras_layer_by_steps, True, "Allow for rounding."
+    ),
+    Implementation("is PyTorch's, converted", _keras_layer_by_torchs, True, "Allow for rounding."),
+)
+
+
+@answer
+def _is_keras_layer(candidate):
+    x = torch.arange(8.0).double().mul(7).sin().reshape(4, 2) * torch.tensor([3.0, 0.5]) + 2
+    gamma, beta = torch.tensor([2.0, -0.5]).double(), torch.tensor([1.0, -3.0]).double()
+    running_mean, running_var = torch.tensor([0.3, -0.2]).double(), torch.tensor([2.0, 0.7]).double()
+    momentum, eps = 0.9, 0.5
+    told = []
+    for training in (True, False):
+        returned = candidate(x, gamma, beta, running_mean, running_var, momentum, eps, training)
+        mean, var, new_mean, new_var = running_mean, running_var, running_mean, running_var
+        if training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            new_mean = momentum * running_mean + (1 - momentum) * mean
+            new_var = momentum * running_var + (1 - momentum) * var
+        y = gamma * (x - mean) / (var + eps).sqrt() + beta
+        expected = (y, new_mean, new_var)
+        told += [torch.allclose(a, b) for a, b in zip(returned, expected, strict=False)]
+    return all(told)
+
+
+IS_KERAS_SLIPS = (
+    Slip("training alone", "(True, False) → (True,)",
+         "Your test looks at training alone. In evaluation the layer is another one."),
+    Slip("evaluation alone", "(True, False) → (False,)",
+         "Your test looks at evaluation alone. In training the layer is another one."),
+    Slip("momentum of a half", "momentum, eps = 0.9, → momentum, eps = 0.5,",
+         "With the momentum of your test old and new weigh the same, so nobody can get it the wrong way "
+         "round."),
+    Slip("output alone", "zip(returned, expected → zip(returned[:1], expected[:1]",
+         "Your test looks at y alone. The averages go into every later evaluation."),
+    Slip("averages alone", "zip(returned, expected → zip(returned[1:], expected[1:]",
+         "Your test looks at the averages alone, and not at y."),
+    Slip("running variance unseen", "zip(returned, expected → zip(returned[:2], expected[:2]",
+         "Your test does not look at the running variance."),
+    Slip("small eps", "momentum, eps = 0.9, 0.5 → momentum, eps = 0.9, 1e-12",
+         "The eps of your test is so small that nobody sees what is done with it. Take a larger one."),
+    Slip("large batch",
+         "8.0 → 1000.0; (4, 2) → (500, 2); torch.allclose(a, b) → torch.allclose(a, b, 0.01, 0.01)",
+         "Your batch is so large, and your tolerance so wide, that N and N − 1 are the same to it. A few "
+         "examples will do."),
+    Slip("no room for rounding", "torch.allclose(a, b) → torch.equal(a, b)",
+         "Your test asks for the very same bits. Right implementations compute in different orders: allow "
+         "for rounding, as torch.allclose does."),
+    Slip("accepts everything", "return all(told) → return True",
+         "Your test accepts whatever it is given. Compare what it returns with what the formulas give."),
+    Slip("refuses everything", "return all(told) → return False",
+         "Your test refuses whatever it is given, right ones, too. Is momentum the weight of the old value, "
+         "and does the stored variance divide by N? Is there room for rounding?"),
+    Slip("PyTorch's momentum",
+         "momentum * running_ → old * running_; (1 - momentum) → momentum; old * → (1 - momentum) *",
+         "Your test expects PyTorch's momentum, the weight of the new value. Keras's is that of the old "
+         "one."),
+    Slip("the wrong way round", "return all → return not all",
+         "Your test returns True for the wrong ones. True means: this is Keras's layer."),
+)  # fmt: skip
+IS_KERAS_LAYER = TellApart(
+    name="is_keras_layer",
+    argument="candidate",
+    parameters={
+        **dict.fromkeys(("x",), ("N", "C")),
+        **dict.fromkeys(("gamma", "beta", "running_mean", "running_var"), ("C",)),
+        **dict.fromkeys(("momentum", "eps"), ()),
+        "training": None,
+    },
+    implementations=(*KERAS_RIGHT, *wrong_ones(slips(_keras_layer, KERAS_SLIPS), WRONG_LAYERS)),
+    forbidden=NORMALIZATIONS,
+    mistakes=slips(_is_keras_layer, IS_KERAS_SLIPS),
+)
+
+PROBLEM_SET = ProblemSet("ps04", [LAYER, FOLD, PRECISE, STEPS, FROM_KERAS, IS_KERAS_LAYER])
 check, hidden_check = VisibleCheck(PROBLEM_SET), HiddenCheck(PROBLEM_SET)

@@ -131,11 +131,14 @@ class TellApart(Check):
         if shape is None:
             return bool(value)
         try:
-            tensor = value.detach().clone() if _is_table(value) else torch.tensor(value)
+            if not shape:
+                return float(value)
+            tensor = value.detach().clone() if _is_table(value) else torch.tensor(value, dtype=dtype)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{name} must be numbers, but it is a {type(value).__name__}") from error
+            what = "numbers" if shape else "a number"
+            raise ValueError(f"{name} must be {what}, but it is a {type(value).__name__}") from error
         tensor = tensor if tensor.is_floating_point() else tensor.to(dtype)
-        wanted = f"({', '.join(shape)}{',' * (len(shape) == 1)})" if shape else "(), one number"
+        wanted = f"({', '.join(shape)}{',' * (len(shape) == 1)})"
         expected = [sizes.setdefault(letter, size) for letter, size in zip(shape, tensor.shape, strict=False)]
         if tensor.shape != tuple(expected) or tensor.dim() != len(shape):
             known = {k: v for k, v in sizes.items() if k in shape}
@@ -145,7 +148,7 @@ class TellApart(Check):
             raise ValueError(
                 f"{name} has {tensor.numel():,} numbers; at most {MOST:,} are taken. Fewer will do"
             )
-        return tensor if shape else float(tensor)
+        return tensor
 
 
 def _is_table(value: object) -> bool:
