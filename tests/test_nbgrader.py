@@ -84,13 +84,21 @@ def batch_norm(x, gamma, beta, eps):
     },
 }
 DESERVED = {
-    "solver": {"normalize": 2, "batch_norm": 3, "batch_norm_train": 3, "identity_parameters": 2, "hidden_layer": 2},
-    "idle": {"normalize": 0, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 0},
+    "solver": {
+        "normalize": 2, "batch_norm": 3, "batch_norm_train": 3, "identity_parameters": 2, "hidden_layer": 2,
+        "is_batch_norm": 3,
+    },
+    "idle": {
+        "normalize": 0, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 0,
+        "is_batch_norm": 0,
+    },
     "stores-deviations": {
         "normalize": 2, "batch_norm": 3, "batch_norm_train": 0, "identity_parameters": 0, "hidden_layer": 2,
+        "is_batch_norm": 3,
     },
     "calls-the-built-in": {
         "normalize": 0, "batch_norm": 0, "batch_norm_train": 0, "identity_parameters": 2, "hidden_layer": 0,
+        "is_batch_norm": 3,
     },
 }  # fmt: skip
 

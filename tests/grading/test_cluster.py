@@ -20,7 +20,7 @@ from normcore.grading.grade import Graded
 from normcore.grading.limits import Limits
 from tests.commands import ROOT
 from tests.grading import sandboxed
-from tests.grading.test_course import POINTS, UNBIASED, submit
+from tests.grading.test_course import POINTS, UNBIASED, WITHOUT_NORMALIZE, submit
 
 pytestmark = sandboxed
 LIMITS = Limits(seconds=60, task_seconds=10)
@@ -46,7 +46,7 @@ def marks(course):
 
 
 def expected():
-    unbiased = dict.fromkeys(POINTS, 0) | {"identity_parameters": 2}
+    unbiased = WITHOUT_NORMALIZE
     return {n: (unbiased if n % 3 == 0 else POINTS) | {"bias": None} for n in range(STUDENTS)}
 
 

@@ -30,15 +30,19 @@ UNBIASED = """
 def normalize(x, dim, eps):
     return (x - x.mean(dim, keepdim=True)) / torch.sqrt(x.var(dim, keepdim=True) + eps)
 """
-POINTS = {"normalize": 2, "batch_norm": 3, "batch_norm_train": 3, "identity_parameters": 2, "hidden_layer": 2}
+POINTS = {
+    "normalize": 2, "batch_norm": 3, "batch_norm_train": 3, "identity_parameters": 2, "hidden_layer": 2,
+    "is_batch_norm": 3,
+}  # fmt: skip
 NONE = dict.fromkeys(POINTS, 0)
+WITHOUT_NORMALIZE = NONE | {"identity_parameters": 2, "is_batch_norm": 3}
 # student → changed cells, and the points of each task that they deserve
 STUDENTS = {
     "honest": ({}, POINTS),
-    "unbiased": ({"normalize": UNBIASED}, NONE | {"identity_parameters": 2}),
-    "killer": ({"normalize": corpus.ESCAPES["kills-everybody"]}, NONE | {"identity_parameters": 2}),
+    "unbiased": ({"normalize": UNBIASED}, WITHOUT_NORMALIZE),
+    "killer": ({"normalize": corpus.ESCAPES["kills-everybody"]}, WITHOUT_NORMALIZE),
     "flooder": ({"normalize": corpus.ESCAPES["floods-every-channel"]}, NONE),
-    "sql": ({"normalize": corpus.FORGERIES["gradebook-by-sql"]}, NONE | {"identity_parameters": 2}),
+    "sql": ({"normalize": corpus.FORGERIES["gradebook-by-sql"]}, WITHOUT_NORMALIZE),
 }
 LIMITS = Limits(seconds=10, task_seconds=3)
 
@@ -147,7 +151,7 @@ def test_nothing_is_done_twice_and_a_new_submission_is_graded_anew(course, monke
     assert again.graded == 1 and again.skipped == len(STUDENTS) + 2
     submit(course.root, "renamed", {"normalize": UNBIASED}, "my homework (1).ipynb")
     grade_all(course, "ps02", students=["renamed"], limits=LIMITS)
-    assert marks(course, "renamed") == NONE | {"identity_parameters": 2}
+    assert marks(course, "renamed") == WITHOUT_NORMALIZE
     submit(course.root, "renamed", {}, "my homework (1).ipynb")
     grade_all(course, "ps02", students=["renamed"], limits=LIMITS)
     assert marks(course, "renamed") == POINTS

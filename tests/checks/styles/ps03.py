@@ -52,3 +52,18 @@ def batch_norm_backward(dy, x, gamma, eps):
 def eval_backward(dy, x, gamma, running_mean, running_var, eps):
     std = (running_var + eps) ** 0.5
     return dy * gamma / std, torch.sum(dy * (x - running_mean) / std, dim=0), torch.sum(dy, dim=0)
+
+
+def is_gradient(candidate):
+    """In random directions, by the complex step: no difference, so no rounding."""
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    x, dy, gamma, eps = 3 * draw(6, 3) * draw(3), draw(6, 3), draw(3), 0.8
+    dx, dgamma = candidate(dy=dy, x=x, gamma=gamma, eps=eps)
+    for _ in range(5):
+        u, v, h = draw(6, 3), draw(3), 1e-20
+        a, g = torch.complex(x, h * u), torch.complex(gamma, h * v)
+        slope = (dy * g * a / torch.sqrt((a * a).mean(0) + eps)).sum().imag / h
+        if abs(slope - (dx * u).sum() - (dgamma * v).sum()) > 1e-8 * (1 + abs(slope)):
+            return False
+    return True

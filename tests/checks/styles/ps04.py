@@ -62,3 +62,23 @@ def steps_to_forget(momentum, fraction):
 
 def from_keras(momentum, moving_variance, m):
     return np.float64(1.0) - momentum, moving_variance.numpy() / (1 - 1 / m)
+
+
+def is_keras_layer(candidate):
+    """By what must hold: centring and scaling undone, fixed points of the averages, halves of their way."""
+    n, c = 3, 2
+    x = torch.linspace(-4, 9, n * c).double().square().reshape(n, c)
+    one, zero = torch.ones(c).double(), torch.zeros(c).double()
+    mean, var = x.mean(0), (x - x.mean(0)).square().mean(0)
+    other_mean, other_var = mean + 3, 2 * var + 1
+    gamma, beta, eps = torch.tensor([-2.0, 0.25]).double(), torch.tensor([5.0, 1.0]).double(), 3.0
+    close = lambda a, b: bool((a - b).abs().max() < 1e-8)  # noqa: E731
+    y, *moved = candidate(x, gamma, beta, other_mean, other_var, 0.75, eps, True)
+    if not close(moved[0], mean + 0.75 * 3) or not close(moved[1], var + 0.75 * (var + 1)):
+        return False
+    if not close((y - beta) / gamma * (var + eps).sqrt() + mean, x):
+        return False
+    y, *kept = candidate(x, gamma, beta, other_mean, other_var, 0.75, eps, False)
+    if not close(kept[0], other_mean) or not close(kept[1], other_var):
+        return False
+    return close((y - beta) / gamma * (other_var + eps).sqrt() + other_mean, x) and close(one, one + zero)
