@@ -416,7 +416,7 @@ def _scale_backward_by_nodes(dy, x, gamma, eps):
 
 def _scale_backward_by_autograd(dy, x, gamma, eps):
     with torch.enable_grad():
-        return _backward(lambda x, gamma: gamma * x * (x.square().mean(0) + eps).rsqrt(), (x, gamma), dy)
+        return _backward(lambda x, gamma: (gamma * x * (x.square().mean(0) + eps).rsqrt(),), (x, gamma), dy)
 
 
 THROUGH_R = "Draw dy and x at random: in special ones what comes back through r is 0."

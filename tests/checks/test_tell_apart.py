@@ -17,17 +17,19 @@ TELLING = [(n, t) for n, t in TASKS if isinstance(check_of(n, t), TellApart)]
 telling = pytest.mark.parametrize(("name", "task"), TELLING, ids=[f"{n}-{t}" for n, t in TELLING])
 
 
-def right_inputs(check, dtype=torch.float64):
+def right_inputs(check, flag=True):
     """Arguments that an implementation of the task takes."""
     generator = torch.Generator().manual_seed(1)
-    sizes = {}
-    given = {}
+    sizes, given = {}, {}
     for name, shape in check.parameters.items():
         if shape is None:
-            given[name] = True
+            given[name] = flag
+        elif not shape:
+            given[name] = 0.3
         else:
             size = [sizes.setdefault(letter, 4 + len(sizes)) for letter in shape]
-            given[name] = torch.randn(size, generator=generator, dtype=dtype) if shape else 0.5
+            table = torch.randn(size, generator=generator, dtype=torch.float64)
+            given[name] = table.abs() + 0.1 if name.endswith("var") else table
     return given
 
 
@@ -48,8 +50,9 @@ def test_there_are_right_and_wrong_ones_and_words_for_each(name, task):
 
 @telling
 def test_right_ones_agree_with_one_another_and_wrong_ones_with_none(name, task):
-    check, given = check_of(name, task), right_inputs(check_of(name, task))
-    outputs = [flat(function(**given)) for function in shown(check)]
+    check = check_of(name, task)
+    given = [right_inputs(check, flag) for flag in (True, False)]
+    outputs = [torch.cat([flat(function(**g)) for g in given]) for function in shown(check)]
     for one, y in zip(check.implementations, outputs, strict=True):
         for other, z in zip(check.implementations, outputs, strict=True):
             if other.right and one is not other:

@@ -111,8 +111,8 @@ WRONG = {
         "mean path": "gamma * s * dy, → gamma * s * (dy - dy.mean(0)),",
     },
     "is_gradient": {
-        "accepts all": "    scale = torch → return True\n    scale = torch",
-        "refuses all": "    return True → return False",
+        "accepts all": "scale = torch → return True\n    scale = torch",
+        "refuses all": "return True → return False",
         "dx alone": "for index in range(len(gamma)) → for index in range(0)",
         "dgamma alone": "for index in range(x.numel()) → for index in range(0)",
         "shapes alone": "for index in range(x.numel()) → for index in range(0); for index in range(len(gamma)) → for index in range(0)",
@@ -126,7 +126,6 @@ WRONG = {
         "dy forgotten": "(dy * gamma * x / r) → (gamma * x / r)",
         "batch norm's": "((x**2).mean(0) + eps) → (x.var(0, correction=0) + eps)",
         "eps forgotten": "((x**2).mean(0) + eps) → ((x**2).mean(0))",
-        "first entry": "for index in range(x.numel()) → for index in range(1)",
-        "returns nothing": "    return True\n → ",
+        "returns nothing": "return True → pass",
     },
 }
