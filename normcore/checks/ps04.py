@@ -429,11 +429,16 @@ PRECISE = Check(
 
 
 def _draw_steps(rng: np.random.Generator, number: int) -> Inputs:
-    if number % 4 == 2:  # exactly reached: (1 − α)^t is the fraction, without rounding in any arithmetic
+    kind = number % 4
+    if kind == 2:  # exactly reached: (1 − α)^t is the fraction, without rounding in any arithmetic
         momentum, steps = [(0.5, 1), (0.5, 2), (0.5, 4), (0.75, 2)][rng.integers(4)]
         return {"momentum": momentum, "fraction": (1 - momentum) ** steps}
-    momentum, steps = rng.uniform(0.02, 0.3), int(rng.integers(3, 40))
-    return {"momentum": momentum, "fraction": (1 - momentum) ** (steps - rng.uniform(0.3, 0.7))}
+    # of kind 0 most is left, and far more steps would be needed until that is lost
+    momentum = rng.uniform(0.02, 0.3 if kind else 0.05)
+    steps = int(rng.integers(3, 40 if kind else 9))
+    # the nearest whole number is below in kind 1, above in kind 3
+    over = rng.uniform(*[(0.3, 0.7), (0.55, 0.7), (), (0.3, 0.45)][kind])
+    return {"momentum": momentum, "fraction": (1 - momentum) ** (steps - over)}
 
 
 @answer
