@@ -184,7 +184,7 @@ def test_gradients(name):
     layer = made(name, **CELLS[name][1]).eval()
     x = random_input((3, 2, D)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: layer(x)[0], x)
-    assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x)
+    assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x, fast_mode=True)
 
 
 @every
@@ -284,7 +284,8 @@ def test_valid_examples_are_normalized_as_a_batch_of_their_own(seed, offset):
     torch.testing.assert_close(a.grad[valid], b.grad, rtol=0, atol=1e-7)
     torch.testing.assert_close(ours.running_mean[0], theirs.running_mean)
     torch.testing.assert_close(ours.running_var[0], theirs.running_var)
-    assert torch.autograd.gradcheck(lambda x: ours(x, 0, valid), random_input((7, 3)).requires_grad_())
+    other = random_input((7, 3)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: ours(x, 0, valid), other, fast_mode=True)
 
 
 @every_kind
@@ -293,9 +294,10 @@ def test_exports_without_waiting_for_the_device(name, options, ragged):
     """A number asked of a tensor (int, bool, item) would stop the export, and on a GPU the queue."""
     layer = made(name, **options)
     for t in range(2):
-        layer(random_input((N, T, D), seed=t))
+        layer(random_input((N, 2, D), seed=t))
     layer.eval()
-    inputs = (random_input((N, T, D)), None, torch.tensor(LENGTHS) if ragged else None)
+    lengths = torch.tensor(LENGTHS).clamp_max(2)  # the export writes every step out; one is as another
+    inputs = (random_input((N, 2, D)), None, lengths if ragged else None)
     exported = torch.export.export(layer, inputs).module()
     torch.testing.assert_close(exported(*inputs), layer(*inputs))
 
