@@ -5,6 +5,7 @@ import re
 import pytest
 
 from normcore.checks.catalogue import find_problem_set, names
+from scripts.format_pages import WIDTHS, formatted, too_long
 from scripts.problem_set_text import SourceError, read, same_tasks
 from scripts.problem_sets import notebook
 from tests.commands import ROOT
@@ -118,3 +119,11 @@ def test_the_order_of_tasks_is_that_of_the_checks(name):
     assert [task.name for task in text.tasks] == list(find_problem_set(name).checks)
     with pytest.raises(SourceError, match="in another order"):
         same_tasks(text, [task.name for task in reversed(text.tasks)])
+
+
+@pytest.mark.parametrize("name", names())
+def test_solutions_are_formatted(name):
+    text = (ROOT / "solutions" / name / f"{name}.md").read_text("utf-8")
+    width = WIDTHS["solutions/*/*.md"]
+    assert formatted(text, width) == text, "run `make lint`"
+    assert not too_long(text, width)
