@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -115,6 +115,7 @@ def grade_all(
             else:
                 yield student, taken, release, assignment, secret, limits, trusted
 
+    results: Generator[Graded, None, None]
     if scheduler is None and (len(todo) < 2 or workers == 1):
         results = (_grade(*job) for job in jobs())
     else:
@@ -181,8 +182,10 @@ def regrade(
     if before.get("submission") != now["submission"]:
         del words["seeds"]  # the cases are another file's
     changed = tuple(sentence for key, sentence in words.items() if before.get(key) != now[key])
-    outcomes = [{name: task["outcome"] for name, task in found["tasks"].items()} for found in (before, now)]
-    return Regraded(*outcomes, changed)
+    then, today = (
+        {name: task["outcome"] for name, task in found["tasks"].items()} for found in (before, now)
+    )
+    return Regraded(then, today, changed)
 
 
 def _folders(course: Course, assignment: str, students: list[str] | None) -> dict[str, Path]:

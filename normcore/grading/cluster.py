@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 
 from normcore.grading import bubblewrap
@@ -27,7 +27,7 @@ def run(
     workers: int,
     scheduler: str | None,
     trusted: bool = False,
-) -> Iterator[Graded]:
+) -> Generator[Graded, None, None]:
     """Results as they come, in no order.
 
     A worker that dies is replaced and its submissions are graded anew; one on which workers die three

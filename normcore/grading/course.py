@@ -47,8 +47,9 @@ class Course:
         url = make_url(self._directory.db_url)
         self._kept_in = {self.root / OURS}
         if url.get_backend_name() == "sqlite" and url.database:
-            url = url.set(database=str(self.root / url.database))
-            self._kept_in.add((self.root / url.database).parent)
+            file = self.root / url.database
+            url = url.set(database=str(file))
+            self._kept_in.add(file.parent)
         self.db_url = url.render_as_string(hide_password=False)
 
     def submitted(self, student: str, assignment: str) -> Path:
@@ -77,7 +78,7 @@ class Course:
         place = self._place(self._directory.submitted_directory, ANYBODY, assignment)
         name = re.compile(re.escape(place).replace(ANYBODY, "([^/]+)"))
         folders = glob.iglob(glob.escape(place).replace(ANYBODY, "*"))
-        found = {name.fullmatch(path)[1]: Path(path) for path in folders if os.path.isdir(path)}
+        found = {m[1]: Path(p) for p in folders if os.path.isdir(p) and (m := name.fullmatch(p))}
         return dict(sorted(found.items()))
 
     def release(self, assignment: str) -> nbformat.NotebookNode:

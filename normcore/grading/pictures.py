@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 from urllib.parse import quote
 
 from PIL import Image
@@ -44,8 +45,9 @@ def take(text: str, attachments: object) -> tuple[str, Pictures, list[str]]:
         if sentence not in notes:
             notes.append(sentence)
 
-    def kept(kind: object, data: object) -> str:
+    def kept(kind: Any, data: object) -> str:
         """The name under which a picture is taken; empty where it is not, and then it is said why."""
+        content, problem = b"", ""
         if len(pictures) == MAX_PICTURES:
             problem = f"there are more than {MAX_PICTURES}"
         else:

@@ -267,6 +267,7 @@ def _trusted(job: bytes, limits: Limits, reply: Reply) -> Ended:
                 pass_fds=[hearing],
             )
             os.close(hearing)
+            assert process.stdout is not None  # a pipe
             answers, reason = _collect(process.stdout, back, start, limits, reply)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -102,7 +102,7 @@ def deny() -> None:
         raise OSError(ctypes.get_errno(), "the filter of system calls was refused")
 
 
-def _program(column: int, architecture: int) -> list[tuple[int, int, int, int]]:
+def _program(column: int, architecture: int) -> list[tuple[int, ...]]:
     """Steps for the kernel's filter machine: operation, how far to jump if true, if false, operand."""
     refused = (RETURN, 0, 0, ERROR | errno.EPERM)
     steps = [
