@@ -5,6 +5,8 @@ from importlib import import_module
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from normcore import functional as F
 from normcore import kernels
@@ -209,3 +211,42 @@ def test_parameters_of_another_dtype(name, dtypes, size, monkeypatch):
     exact = WITH_WEIGHT[name](x.detach().double(), weight.detach().double())
     tolerance = 2 * torch.finfo(min(of_input, of_weight, key=lambda d: torch.finfo(d).bits)).eps
     assert (y - exact).abs().max() <= tolerance * exact.abs().max()
+
+
+class Fresh(TorchDispatchMode):
+    """Counts the tensors as large as half of x that operators give, each memory once, `known` ones not."""
+
+    def __init__(self, x, *known):
+        super().__init__()
+        self.least = x.untyped_storage().nbytes() // 2
+        self.known = {t.untyped_storage().data_ptr() for t in (x, *known)}
+        self.found = {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for t in tree_leaves(out):
+            if isinstance(t, torch.Tensor) and t.untyped_storage().nbytes() >= self.least:
+                self.found[t.untyped_storage().data_ptr()] = t  # held, so that its memory is not given again
+        return out
+
+    def count(self):
+        return len(self.found.keys() - self.known)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "half precision"])
+@pytest.mark.parametrize("name", TWINS)
+def test_nothing_as_large_as_the_input_is_made_but_the_result(name, layout, monkeypatch):
+    """Fresh memory takes longer than what is computed in it."""
+    monkeypatch.setattr(parts, "SIZE", 2**12)
+    x = torch.randn(8, 8, 32, 64)
+    if layout == "channels last" and name == "batch_norm":  # the others make it contiguous, as torch's do
+        x = x.to(memory_format=torch.channels_last)
+    x = (x.bfloat16() if layout == "half precision" else x).requires_grad_()
+    weight = torch.linspace(0.5, 2, 64 if name in ("layer_norm", "rms_norm") else 8, dtype=x.dtype)
+    with Fresh(x) as forward:
+        y = WITH_WEIGHT[name](x, weight.requires_grad_())
+    assert forward.count() == 1
+    upstream = torch.randn_like(y)
+    with Fresh(x, y, upstream) as backward:
+        torch.autograd.grad(y, (x, weight), upstream)
+    assert backward.count() == 1
