@@ -12,6 +12,13 @@ from normcore.grading.grade import RIGHT, WRONG, Graded, TaskVerdict, hash_of_ch
 from tests.commands import ROOT
 
 
+def points(assignment="ps02"):
+    """Of all tasks that are checked."""
+    cells = nbformat.read(ROOT / f"exercises/{assignment}/{assignment}.ipynb", as_version=4).cells
+    marks = [cell.metadata["nbgrader"] for cell in cells]
+    return sum(m["points"] for m in marks if m["grade"] and not m["solution"])
+
+
 def make(root, assignment="ps02"):
     """A course with one problem set, and nobody in it."""
     root.mkdir(exist_ok=True)

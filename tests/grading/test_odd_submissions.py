@@ -13,7 +13,7 @@ from nbgrader.coursedir import CourseDirectory
 from normcore.__main__ import main
 from normcore.grading import batch, submission
 from normcore.grading.course import Course
-from tests.grading.courses import everybody_is_right, hand_in, make, marks
+from tests.grading.courses import everybody_is_right, hand_in, make, marks, points
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 
@@ -113,8 +113,8 @@ def test_one_odd_submission_is_told_and_the_others_are_graded(course, kind, caps
     said = capsys.readouterr().out
     assert said.splitlines()[-1].startswith(f"3 graded, of which {int(kind in REFUSED)} refused")
     assert ("odd: 5 right" in said) == (kind in GRADED)
-    assert sum(marks(course, "anna").values()) == sum(marks(course, "zoe").values()) == 12
-    assert sum(marks(course, "odd").values()) == (12 if kind in GRADED else 0)
+    assert sum(marks(course, "anna").values()) == sum(marks(course, "zoe").values()) == points()
+    assert sum(marks(course, "odd").values()) == (points() if kind in GRADED else 0)
     course.autograded("odd", "ps02").read_bytes().decode()
     assert main(arguments) == 0
     # what could not be hashed is looked at each time
@@ -154,7 +154,7 @@ def test_a_file_that_this_machine_cannot_read_is_our_failure(course, monkeypatch
     assert set(marks(course, "odd").values()) == {None}
     hidden.chmod(0o600)
     assert main(["grade", "ps02", "--course", str(course.root)]) == 0
-    assert sum(marks(course, "odd").values()) == 12
+    assert sum(marks(course, "odd").values()) == points()
 
 
 def test_a_folder_whose_name_is_not_utf8_is_our_failure(course, capsys):
@@ -187,4 +187,4 @@ def test_what_goes_wrong_with_one_record_is_not_the_others_trouble(course, monke
     assert main(["grade", "ps02", "--course", str(course.root), "--workers", "1"]) == 1
     said = capsys.readouterr().out
     assert "odd: our failure: it could not be recorded: KeyError: 'no such thing'" in said
-    assert "2 graded" in said and sum(marks(course, "zoe").values()) == 12
+    assert "2 graded" in said and sum(marks(course, "zoe").values()) == points()

@@ -11,7 +11,7 @@ from normcore.__main__ import main
 from normcore.grading.batch import grade_all
 from normcore.grading.course import Course
 from tests.commands import run
-from tests.grading.courses import everybody_is_right, hand_in, make, marks
+from tests.grading.courses import everybody_is_right, hand_in, make, marks, points
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 STUDENTS = ["anna", "bo", "zoe"]
@@ -117,7 +117,7 @@ def test_who_is_graded_anew(course, graded, change):
     feedback = course.feedback("bo", "ps02")
     summary = again(course)
     assert graded == expected and summary.skipped == len(STUDENTS) - len(expected)
-    assert all(sum(marks(course, student).values()) == 12 for student in STUDENTS)
+    assert all(sum(marks(course, student).values()) == points() for student in STUDENTS)
     assert os.listdir(course.autograded("bo", "ps02").parent) == ["ps02.ipynb"]
     assert feedback.exists() == (change is feedback_is_made)
     graded.clear()
@@ -160,7 +160,7 @@ def test_due_date_time_and_penalty_count_at_once_and_nobody_is_graded_again(cour
     stamp.write_text("yesterday")
     told = []
     assert again(course, tell=told.append).dated == 0 and "holds no date, but 'yesterday'" in told[0]
-    assert not graded and all(sum(marks(course, student).values()) == 12 for student in STUDENTS)
+    assert not graded and all(sum(marks(course, student).values()) == points() for student in STUDENTS)
 
 
 def test_interrupted_again_goes_on(course, graded, capsys):
