@@ -7,6 +7,8 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
 from normcore.plotting import COLORS, INK, STYLE, band, figure, index_sets, show
+from scripts import pictures
+from tests.commands import ROOT
 
 
 def luminance(color):
@@ -121,3 +123,10 @@ def test_an_unknown_method_is_refused():
         ValueError, match="methods must be of batch, layer, instance, group, but got 'weight'"
     ):
         index_sets(("batch", "weight"))
+
+
+@pytest.mark.parametrize("name", pictures.INKS)
+def test_the_picture_of_readme_and_landing_page_is_what_is_drawn(name):
+    path = pictures.FOLDER / f"index-sets-{name}.svg"
+    assert path.read_text("utf-8") == pictures.drawn().replace(INK, pictures.INKS[name])
+    assert all(path.name in (ROOT / page).read_text("utf-8") for page in ("README.md", "book/intro.md"))
