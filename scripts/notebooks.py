@@ -165,6 +165,9 @@ def plain_markdown(text: str) -> str:
     text = re.sub(r"\{eq\}`[\w-]+`", "the equation above", text)
     text = re.sub(r"\{(?:ref|doc|term)\}`([^`<]+?)(?: <[^`>]+>)?`", r"\1", text)
     text = re.sub(r":::\{problem-set\} (\w+)\n:::", lambda m: problem_set_link(m[1]), text)
+    text = re.sub(r":::\{claims\} ([\w/ -]+)\n:::", lambda m: claims_table(m[1].split()), text)
+    text = re.sub(r"\{py:\w+\}`([^`<]+) <[^`>]+>`", r"\1", text)
+    text = re.sub(r"\{py:\w+\}`~?([\w.]+)`", r"`\1`", text)
     text = re.sub(r":::\{widget\} [\w-]+\n(.*?)\n:::", r"\1", text, flags=re.S)
     text = re.sub(r"\]\((?!https?:)([\w./-]+)\.md(#[\w-]+)?\)", r"](\1.ipynb)", text)
     return _directives(text)
@@ -173,6 +176,17 @@ def plain_markdown(text: str) -> str:
 def problem_set_link(name: str) -> str:
     """Beside the page's notebook, in the repository."""
     return f"**Problem set**: [{name}.ipynb](../exercises/{name}/{name}.ipynb)"
+
+
+def claims_table(names: list[str]) -> str:
+    """Claims of chapters, or single ones, with their verdicts; what shows them is in the notebook."""
+    claims = yaml.load((ROOT / "book" / "claims.yml").read_text("utf-8"), yaml.BaseLoader)
+    rows = ["| Claim | Verdict | Scope |", "|---|---|---|"]
+    for name in names:
+        chapter, _, one = name.partition("/")
+        for claim in [claims[chapter][one]] if one else claims[chapter].values():
+            rows.append(f"| {claim['claim']} | **{claim['verdict']}** | {claim['scope']} |")
+    return "\n".join(rows)
 
 
 def _directives(text: str) -> str:

@@ -1,5 +1,6 @@
 """The book builds with warnings as errors, and its pages are complete and ask no other host for anything."""
 
+import ast
 import re
 import sys
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from scripts import format_pages
 from tests.commands import ROOT, run
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import claims
 
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
@@ -19,6 +21,7 @@ PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in 
 REFERENCE = [s["file"] for p in TOC["parts"] for c in p["chapters"] for s in c.get("sections", ())]
 CHAPTERS = [page for page in PAGES if "code-cell" in (ROOT / f"{page}.md").read_text("utf-8")]
 NUMBERED = [c["file"] for part in TOC["parts"] if part.get("numbered") for c in part["chapters"]]
+CELL = re.compile(r"```\{code-cell\}[^\n]*\n((?::[\w-]+:[^\n]*\n)*)(.*?)\n```\n", flags=re.S)
 WITH_PROBLEM_SET = [page for page in CHAPTERS if "{problem-set}" in (ROOT / f"{page}.md").read_text("utf-8")]
 
 
@@ -68,10 +71,20 @@ def test_a_page_asks_no_other_host(site, page):
 
 @pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
 def test_links_inside_the_site_lead_somewhere(site, page):
+    """To a file that is there, and to an element of it that is there."""
+    ids = {}
     for tag, attributes in elements(site, page):
         target = urlsplit(attributes.get("href") or "")
-        if tag == "a" and target.path and not target.netloc and not target.scheme:
-            assert ((site / page).parent / unquote(target.path)).resolve().exists(), attributes["href"]
+        if tag != "a" or target.netloc or target.scheme or not (target.path or target.fragment):
+            continue
+        file = (
+            ((site / page).parent / unquote(target.path)).resolve() if target.path else site / f"{page}.html"
+        )
+        assert file.exists(), attributes["href"]
+        if target.fragment and file.suffix == ".html":
+            if file not in ids:
+                ids[file] = {a.get("id") for _, a in Elements(file.read_text("utf-8")).found}
+            assert unquote(target.fragment) in ids[file], attributes["href"]
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
@@ -96,8 +109,8 @@ def test_ids_on_a_page_are_unique(site, page):
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_a_chapter_has_its_shape(page):
     text = (ROOT / f"{page}.md").read_text("utf-8")
-    for part in ("After this chapter you can", "## The question", "## The idea in a picture", "} Predict",
-                 "assert ", "## Summary", "| Verdict |", "## Further reading"):  # fmt: skip
+    for part in ("After this chapter you can", "## The question", "## The idea in a picture", "{predict}",
+                 "assert ", "## Summary", f"{{claims}} {page.split('/')[1]}\n", "## Further reading"):  # fmt: skip
         assert part in text, part
     assert page in WITH_PROBLEM_SET or "There is no problem set for this chapter" in text
 
@@ -112,12 +125,141 @@ def test_code_is_formatted_and_fits(page):
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_what_follows_a_prediction_is_folded(site, page):
     """And nothing else: a heading stays in sight."""
-    asked = (ROOT / f"{page}.md").read_text("utf-8").count("} Predict")
+    asked = (ROOT / f"{page}.md").read_text("utf-8").count(":::{predict}")
     answers = re.findall(r'<details class="answer"(.*?)</summary>(.*?)<!-- end of the answer -->',
                          (site / f"{page}.html").read_text("utf-8"), flags=re.S)  # fmt: skip
     assert len(answers) == asked > 0
     for _, answer in answers:
         assert "cell" in answer and "<h2" not in answer and "<h3" not in answer
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_reader_chooses_or_draws_and_a_curve_has_its_measurements(site, page):
+    """The curve is compared with a column of a table in the answer; all of it must be there and in range."""
+    text = (site / f"{page}.html").read_text("utf-8")
+    answers = re.findall(r'<details class="answer"([^>]*)>(.*?)<!-- end of the answer -->', text, flags=re.S)
+    asked = [Elements(f"<details{attributes}>").found[0][1] for attributes, _ in answers]
+    assert all("data-answer" in a or "data-draw" in a for a in asked)
+    for attributes, (_, answer) in zip(asked, answers, strict=True):
+        if "data-draw" in attributes:
+            header, (low, high, *_) = attributes["data-draw"], attributes["data-range"].split()
+            tables = re.findall(r'<table class="result".*?</table>', answer, flags=re.S)
+            found = next(t for t in tables if f'scope="col">{header}</th>' in t)
+            cells = re.findall(rf'<td [^>]*data-label="{header}"[^>]*data-value="([^"]+)"', found)
+            assert len(cells) == found.count("<tr") - 1 >= 4
+            assert all(float(low) <= float(value) <= float(high) for value in cells)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_results_stand_in_tables_and_not_in_printed_columns(site, page):
+    text = (site / f"{page}.html").read_text("utf-8")
+    assert text.count('<table class="result"') >= 4
+    for printed in re.findall(r'<div class="output stream.*?<pre>(.*?)</pre>', text, flags=re.S):
+        assert printed.strip().count("\n") < 2, printed
+
+
+def experiments_drawn(page):
+    """The files of the experiments that a page draws, one a cell."""
+    text = (ROOT / f"{page}.md").read_text("utf-8")
+    drawn = re.findall(r"show\(\s*(\w+)\.draw\w*\(", text)
+    return [f"normcore/experiments/{name}.py" for name in drawn]
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_drawn_experiment_leads_to_its_source(site, page):
+    text = (site / f"{page}.html").read_text("utf-8")
+    linked = re.findall(r'<p class="experiment">[^<]*<a [^>]*href="[^"]*/blob/main/([^"]+)"', text)
+    assert linked == experiments_drawn(page)
+    assert all((ROOT / path).is_file() for path in linked)
+
+
+def named_cells(page):
+    """Source of each named code cell of a page."""
+    found = {}
+    for options, source in CELL.findall((ROOT / f"{page}.md").read_text("utf-8")):
+        if name := re.search(r":name: (\S+)", options):
+            assert name[1] not in found, f"{page} has two cells {name[1]}"
+            found[name[1]] = source
+    return found
+
+
+def wrong_with(claim, cells, references):
+    """What is missing for a claim to be shown, or nothing."""
+    if not {"claim", "verdict", "scope"} <= set(claim) <= {"claim", "verdict", "scope", "cell", "source"}:
+        return "must have claim, verdict, scope, and a cell or a source"
+    if claim["verdict"] not in claims.VERDICTS:
+        return f"has the verdict {claim['verdict']}"
+    if claim["verdict"] == "reported":
+        return "" if claim.get("source") in references else "must name a source in references.bib"
+    if claim.get("cell") not in cells:
+        return f"has no cell {claim.get('cell')}"
+    if not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cells[claim["cell"]]))):
+        return f"is not asserted in the cell {claim['cell']}"
+    return ""
+
+
+REFERENCES = set(
+    re.findall(r"^@\w+\{([\w:-]+),", (ROOT / "book/references.bib").read_text("utf-8"), flags=re.M)
+)
+
+
+@pytest.mark.parametrize("page", NUMBERED)
+def test_each_claim_has_a_verdict_and_a_cell_that_asserts_it(page):
+    found = claims.load()[page.split("/")[1]]
+    cells = named_cells(page)
+    assert len(found) >= 5
+    wrong = {name: said for name, claim in found.items() if (said := wrong_with(claim, cells, REFERENCES))}
+    assert not wrong
+
+
+def test_a_claim_without_its_cell_or_its_assertion_would_be_found():
+    cells = {"shows": "assert 1 < 2", "prints": "print('assert')"}
+    claim = {"claim": "c", "verdict": "false", "scope": "s", "cell": "shows"}
+    assert not wrong_with(claim, cells, REFERENCES)
+    assert wrong_with({**claim, "cell": "prints"}, cells, REFERENCES) == "is not asserted in the cell prints"
+    assert wrong_with({**claim, "cell": "gone"}, cells, REFERENCES) == "has no cell gone"
+    assert wrong_with({**claim, "verdict": "true"}, cells, REFERENCES) == "has the verdict true"
+    reported = {**claim, "verdict": "reported", "source": "nobody1900"}
+    assert wrong_with(reported, cells, REFERENCES) == "must name a source in references.bib"
+
+
+def test_every_chapter_has_claims_and_every_claim_a_chapter(site):
+    assert [f"book/{chapter}" for chapter in claims.load()] == NUMBERED
+    text = (site / "book/claims.html").read_text("utf-8")
+    assert text.count('<span class="verdict ') == sum(map(len, claims.load().values())) + len(claims.VERDICTS)
+
+
+def typed_numbers(source):
+    """Numbers in the alternative texts and captions of a cell's figures that were not computed."""
+    found = []
+
+    def look(node):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[0-9]", node.value):
+            found.append(node.value)
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, (ast.FormattedValue, ast.Subscript)):
+                look(child)
+
+    for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.M))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "show":
+            for keyword in node.keywords:
+                if keyword.arg in ("alt", "caption"):
+                    look(keyword.value)
+    return found
+
+
+def test_a_typed_number_in_an_alternative_text_would_be_found():
+    assert typed_numbers('show(f, alt="near 3 euros")') == ["near 3 euros"]
+    assert typed_numbers('show(f, alt="a" + f"from {x:.2f} to 7")') == [" to 7"]
+    assert not typed_numbers(
+        'show(f, alt="a" + ", ".join(f"{x:.2f} at {r[0]}" for x in y), caption=f"{n} runs")'
+    )
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_numbers_in_alternative_texts_and_captions_are_computed(page):
+    for _, source in CELL.findall((ROOT / f"{page}.md").read_text("utf-8")):
+        assert not typed_numbers(source)
 
 
 @pytest.mark.parametrize("page", CHAPTERS)

@@ -3,6 +3,7 @@
 Chromium of the system is driven with its scroll bars shown: hidden ones hide what they would cover.
 """
 
+import gzip
 import shutil
 import threading
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 
-from tests.test_book import PAGES, site  # noqa: F401 a fixture
+from tests.test_book import CHAPTERS, PAGES, site  # noqa: F401 a fixture
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -34,6 +35,10 @@ THEIRS = {
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
+
+
+# Answers are folded; what is in them has to be right as well.
+OPEN = "document.querySelectorAll('details').forEach((details) => { details.open = true; })"
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +82,8 @@ def opened(browser, address):
     assert not wrong, wrong
 
 
-# What scrolls by itself though it should not: more content than room, and a bar or a cut to show for it.
+# What scrolls by itself though it should not: more content than room, and a bar or a cut to show for it. What is one
+# pixel wide is there for screen readers alone.
 SIDEWAYS = """(phone) => {
   const named = (e) => e.tagName.toLowerCase() + "." + [...e.classList].join(".") + " " + e.textContent.trim().slice(0, 50);
   const found = [];
@@ -87,7 +93,7 @@ SIDEWAYS = """(phone) => {
     const { overflowX, overflowY } = getComputedStyle(e);
     const bars = e.offsetHeight - e.clientHeight > 8 && ["auto", "scroll"].includes(overflowX) && e.tagName !== "SELECT";
     if (e.closest("mjx-assistive-mml, mjx-stretchy-h, mjx-stretchy-v")) continue;
-    if (e.scrollWidth > e.clientWidth && overflowX !== "visible" && e.clientWidth && !(phone && e.closest("pre, table, div.math, .mjx-container, mjx-container")))
+    if (e.scrollWidth > e.clientWidth && overflowX !== "visible" && e.clientWidth > 1 && !(phone && e.closest("pre, table:not(.result), div.math, .mjx-container, mjx-container")))
       found.push(named(e) + " " + e.scrollWidth + " > " + e.clientWidth);
     else if (e.closest("mjx-container, div.math") && (bars && !phone)) found.push("bar: " + named(e));
   }
@@ -100,6 +106,7 @@ SIDEWAYS = """(phone) => {
 def test_nothing_scrolls_sideways_and_axe_finds_nothing_of_ours(opened, page, theme):
     for name, width in WIDTHS.items():
         shown = opened(f"{page}.html", width, theme)
+        shown.evaluate(OPEN)
         assert not shown.evaluate(SIDEWAYS, name == "phone"), (name, width)
     found = Axe().run(shown, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
     ours = {v["id"]: v["nodes"][0]["html"][:200] for v in found if v["impact"] in ("serious", "critical")}
@@ -130,6 +137,88 @@ def test_the_search_leads_to_a_section(opened, asked, section):
     shown.locator(".pagefind-ui__result-link[href*='#']").first.wait_for()
     targets = [results.nth(n).get_attribute("href") for n in range(results.count())]
     assert any(f"{section}.html#" in target for target in targets), targets
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_guess_is_kept_and_what_happened_is_marked(opened, page):
+    """Of every prediction of a chapter, by keyboard alone."""
+    shown = opened(f"{page}.html")
+    answers = shown.locator("details.answer")
+    assert answers.count() == shown.locator("fieldset.choices, figure.drawn").count() > 0
+    guesses = []
+    for n in range(answers.count()):
+        question = shown.locator("div.predict").nth(n)
+        if question.locator("fieldset").count():
+            first = question.locator("input").first
+            first.focus()
+            first.press("Space")
+            first.press("ArrowDown")
+            assert question.locator("input").nth(1).is_checked()
+            assert not question.locator("label.right").count()
+        else:
+            handle = question.locator("[role=slider]").first
+            assert not question.locator(".truth").is_visible()
+            before = float(handle.get_attribute("aria-valuenow"))
+            handle.focus()
+            handle.press("ArrowUp")
+            handle.press("PageUp")
+            guesses.append((n, handle.get_attribute("aria-valuetext")))
+            assert float(handle.get_attribute("aria-valuenow")) == before + 12
+        summary = answers.nth(n).locator("> summary")
+        summary.focus()
+        summary.press("Enter")
+        if question.locator("fieldset").count():
+            right = int(answers.nth(n).get_attribute("data-answer"))
+            assert question.locator("label").nth(right - 1).get_attribute("class") == "right"
+            said = "Your guess is what happened." if right == 2 else "You guessed otherwise"
+            assert said in question.locator("[role=status]").inner_text()
+        else:
+            assert question.locator(".truth").is_visible()
+    shown.reload()
+    assert all(answers.nth(n).get_attribute("open") is not None for n in range(answers.count()))
+    for n in range(answers.count()):
+        question = shown.locator("div.predict").nth(n)
+        if question.locator("fieldset").count():
+            assert question.locator("input").nth(1).is_checked()
+    for n, text in guesses:
+        handle = shown.locator("div.predict").nth(n).locator("[role=slider]").first
+        assert handle.get_attribute("aria-valuetext") == text
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_without_a_script_an_answer_is_a_plain_folded_detail(opened, page):
+    shown = opened(f"{page}.html", java_script_enabled=False)
+    first = shown.locator("details.answer").first
+    assert not first.locator(".cell").first.is_visible()
+    assert shown.locator("div.predict").first.locator("input, svg").count() == 0
+    first.locator("> summary").click()
+    assert first.locator(".cell").first.is_visible()
+
+
+def test_a_link_to_a_cell_opens_the_answer_that_it_is_in(opened):
+    shown = opened("book/claims.html")
+    shown.locator("a[href$='why.html#cell-shift-put-back']").first.click()
+    shown.locator("#cell-shift-put-back").wait_for(state="visible")
+    assert (
+        shown.locator("details.answer", has=shown.locator("#cell-shift-put-back")).get_attribute("open")
+        is not None
+    )
+
+
+# Bytes of what must be there before anything is seen, compressed, besides the page itself. At 1.6 Mbit/s a second is
+# 200,000 of them, and connection, page and style sheets take three round trips.
+BEFORE_FIRST_PAINT = 150_000
+
+
+@pytest.mark.parametrize("page", [PAGES[0], "book/why", "book/api/nn"])
+def test_what_stands_before_the_first_paint_is_small(opened, page, site):  # noqa: F811
+    """Style sheets, and the scripts in the head that are not deferred."""
+    shown = opened(f"{page}.html")
+    blocking = shown.evaluate("""() => performance.getEntriesByType("resource")
+      .filter((entry) => entry.renderBlockingStatus === "blocking").map((entry) => new URL(entry.name).pathname)""")
+    assert any(path.endswith(".css") for path in blocking)
+    sent = {path: len(gzip.compress((site / path.lstrip("/")).read_bytes())) for path in blocking}
+    assert 10_000 < sum(sent.values()) < BEFORE_FIRST_PAINT, sent
 
 
 def test_pages_are_light(opened, browser, address):

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WORDS_A_MINUTE = 130  # of technical prose, with its formulas
 CODE_LINES_A_MINUTE = 12
+NAMED = 'aria-label="Show the pages below"'
 
 
 def minutes(source: str) -> int:
@@ -109,9 +110,12 @@ def finish(app, exception) -> None:
     for page in out.rglob("*.html"):
         text = page.read_text("utf-8")
         # half a megabyte of script for icons that the style sheets draw already
-        lighter = re.sub(r'\s*<script src="[^"]*scripts/fontawesome\.js[^"]*"></script>', "", text)
-        if lighter != text:
-            page.write_text(lighter, "utf-8")
+        mended = re.sub(r'\s*<script src="[^"]*scripts/fontawesome\.js[^"]*"></script>', "", text)
+        # a screen reader is told what the arrow in the list of pages does
+        arrow = '<span class="toctree-toggle"'
+        mended = mended.replace(f"<summary>{arrow}", f"<summary {NAMED}>{arrow}")
+        if mended != text:
+            page.write_text(mended, "utf-8")
     command = [sys.executable, "-m", "pagefind", "--site", str(out), "--root-selector", "article.bd-article"]
     subprocess.run([*command, "--quiet"], check=True)
 
