@@ -83,7 +83,8 @@ def _audit(options: argparse.Namespace) -> int:
         for result in audit(problem_set, sources, options.seeds):
             check = problem_set.checks[result.name]
             rates = ", ".join(f"{result.killed[m]} of {result.mutants[m]} {m}" for m in result.mutants)
-            print(f"  {result.name}: {len(check.mistakes)} mistakes; mutants killed: {rates}")
+            rates = f"mutants killed: {rates}" if rates else "no mutants of an answer that is a test"
+            print(f"  {result.name}: {len(check.mistakes)} mistakes; {rates}")
             for change, why in result.survivors.items():
                 print(f"    survives: {change}\n      {why or 'UNEXPLAINED'}")
             for problem in result.problems:
