@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Place", "added", "cut", "joined", "piece", "workspace"]
+__all__ = ["Place", "added", "blank", "cut", "joined", "piece", "workspace"]
 
 SIZE = 2**19  # values in a piece, 2 MB in float32: small ones cost calls, large ones leave the cache
 
@@ -20,7 +20,7 @@ def cut(x: Tensor, dims: tuple[int, ...]) -> tuple[list[Place], bool]:
     cut, and each piece has its index sets whole; where they lie apart, as the columns of a table, they are
     cut themselves.
     """
-    if x.numel() <= SIZE or x.device.type != "cpu" or type(x) not in (Tensor, torch.nn.Parameter):
+    if x.numel() <= SIZE or x.device.type != "cpu" or not _is_plain(x):
         return [None], False
     sizes = [d for d in range(x.dim()) if x.shape[d] > 1]
     fastest = min(sizes, key=x.stride, default=None)
@@ -51,18 +51,27 @@ def added(found: list[Tensor], like: Tensor, place: Place) -> Tensor:
     return joined(found, place) if _is_cut(like, place) else torch.stack(found).sum(0)
 
 
-def workspace(dtype: torch.dtype, device: torch.device) -> Callable[[str, torch.Size], Tensor]:
-    """Gives a tensor by its name and shape, on the memory of the last one of that name."""
+def blank(x: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """Memory for a result as large as x; None for a subclass (DTensor), which knows its own."""
+    return torch.empty_like(x, dtype=dtype) if _is_plain(x) else None
+
+
+def workspace(x: Tensor, dtype: torch.dtype) -> Callable[[str, torch.Size], Tensor | None]:
+    """Gives `out=` by its name and shape, on the memory of the last one of that name; None for a subclass."""
     kept: dict[str, Tensor] = {}
 
     def give(name: str, shape: torch.Size) -> Tensor:
         found = kept.get(name)
         if found is None or found.numel() < shape.numel():
-            kept[name] = torch.empty(shape, dtype=dtype, device=device)
+            kept[name] = torch.empty(shape, dtype=dtype, device=x.device)
             return kept[name]
         return found if found.shape == shape else found.view(-1)[: shape.numel()].view(shape)
 
-    return give
+    return give if _is_plain(x) else lambda name, shape: None
+
+
+def _is_plain(x: Tensor) -> bool:
+    return type(x) in (Tensor, torch.nn.Parameter)
 
 
 def _is_cut(t: Tensor, place: Place) -> bool:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from normcore.kernels import fused
 from normcore.kernels.by_hand import ByHand, sum_over
-from normcore.kernels.parts import Place, added, cut, joined, piece, workspace
+from normcore.kernels.parts import Place, added, blank, cut, joined, piece, workspace
 from normcore.statistics import (
     accumulation_dtype,
     centre,
@@ -35,7 +35,7 @@ class Standardize(ByHand):
             return results
         dims = dimensions(dim, input.dim())
         exact = accumulation_dtype(input.dtype)
-        y, give = torch.empty_like(input, dtype=dtype), workspace(exact, input.device)
+        y, give = blank(input, dtype), workspace(input, exact)
         places = _places(input, dims, weight, bias)
         if _are_cut(dims, places, input):
             mean, rounding, var = _moments_of_pieces(input, dims, places, give)
@@ -44,7 +44,7 @@ class Standardize(ByHand):
             for place in places:
                 x, out = piece(input, place), piece(y, place)
                 centred = torch.sub(x, mean, out=out if dtype == exact else give("centred", x.shape))
-                _put(centred.mul_(scale).add_(shift), out)
+                _put(centred.mul_(scale).add_(shift), out, dtype)
             return y, mean, var
         means, variances = [], []
         for place in places:
@@ -56,10 +56,10 @@ class Standardize(ByHand):
                 centred.mul_(inv_std if gamma is None else inv_std * gamma)
             else:
                 centred.mul_(inv_std).mul_(gamma)
-            _put(centred if beta is None else centred.add_(beta), out)
+            last = _put(centred if beta is None else centred.add_(beta), out, dtype)
             means.append(mean)
             variances.append(var)
-        return y, joined(means, place), joined(variances, place)
+        return last if y is None else y, joined(means, place), joined(variances, place)
 
     @staticmethod
     def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
@@ -85,7 +85,7 @@ class StandardizeRMS(ByHand):
             return y, square
         dims = dimensions(dim, input.dim())
         exact = accumulation_dtype(input.dtype)
-        y, give = torch.empty_like(input, dtype=dtype), workspace(exact, input.device)
+        y, give = blank(input, dtype), workspace(input, exact)
         places, within = cut(input, dims)
         squares = []
         for place in [None] if within else places:
@@ -95,12 +95,12 @@ class StandardizeRMS(ByHand):
             inv_rms = reciprocal_root(square, eps)
             scaled = out if dtype == exact else give("scaled", x.shape)
             if _constant(gamma, x, dims):
-                torch.mul(x, inv_rms if gamma is None else inv_rms * gamma, out=scaled)
+                scaled = torch.mul(x, inv_rms if gamma is None else inv_rms * gamma, out=scaled)
             else:
-                torch.mul(x, inv_rms, out=scaled).mul_(gamma)
-            _put(scaled, out)
+                scaled = torch.mul(x, inv_rms, out=scaled).mul_(gamma)
+            last = _put(scaled, out, dtype)
             squares.append(square)
-        return y, squares[0] if within else joined(squares, place)
+        return last if y is None else y, squares[0] if within else joined(squares, place)
 
     @staticmethod
     def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
@@ -114,9 +114,10 @@ class StandardizeRMS(ByHand):
         return _gradients(grads[0], input, dim, weight, None, None, reciprocal_root(square, eps))
 
 
-def _put(computed: Tensor, out: Tensor) -> None:
-    if computed is not out:
-        out.copy_(computed)
+def _put(computed: Tensor, out: Tensor | None, dtype: torch.dtype) -> Tensor:
+    if computed is out:
+        return out
+    return computed.to(dtype) if out is None else out.copy_(computed)
 
 
 def _inner(weight: Tensor | None, x: Tensor, dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -149,7 +150,7 @@ def _moments_of_pieces(x: Tensor, dims: tuple[int, ...], places: list[Place], gi
     All are centred at the mean of the first piece, which lies within √k deviations of the whole mean, k the
     number of pieces: σ² = mean(c²) − mean(c)² takes little away.
     """
-    pivot = mean_over(piece(x, places[0]).to(give("centred", torch.Size()).dtype), dims)
+    pivot = mean_over(piece(x, places[0]).to(accumulation_dtype(x.dtype)), dims)
     means, squares = [], []
     for place in places:
         part = piece(x, place)
@@ -169,7 +170,7 @@ def _gradients(grad, input, dim, weight, bias, mean: Tensor | None, inv_std: Ten
     """Gradients to the input and to those of γ and β that there are; without a mean, nothing was centred."""
     dims = dimensions(dim, input.dim())
     exact, m = inv_std.dtype, max(input.numel() // max(inv_std.numel(), 1), 1)
-    dx, give = torch.empty_like(input), workspace(exact, input.device)
+    dx, give = blank(input, input.dtype), workspace(input, exact)
     places, inner = _places(input, dims, weight, bias), _inner(weight, input, dims)
 
     def begin(place: Place) -> tuple[Tensor, Tensor]:
@@ -191,9 +192,9 @@ def _gradients(grad, input, dim, weight, bias, mean: Tensor | None, inv_std: Ten
             factors, scaled, of_one = of_all or _factors(
                 _sums(g, centred, mean, inner, dims, give), gamma, inv, inner, dims, m
             )
-            _combine(g, centred, factors, give, out)
+            last = _combine(g, centred, factors, give, out)
         else:
-            scaled, of_one = _by_products(g, centred, gamma, mean, inv, dims, give, out), g
+            (last, scaled), of_one = _by_products(g, centred, gamma, mean, inv, dims, give, out), g
         if gamma is not None:
             of_weight.append(scaled.sum_to_size(gamma.shape))
         if beta is not None:
@@ -201,6 +202,7 @@ def _gradients(grad, input, dim, weight, bias, mean: Tensor | None, inv_std: Ten
         if of_all:
             del of_weight[1:], of_bias[1:]  # they are sums over all pieces already
     pairs = ((of_weight, weight), (of_bias, bias))
+    dx = last.to(input.dtype) if dx is None else dx
     return [dx, *(added(found, like, place).to(like.dtype) for found, like in pairs if like is not None)]
 
 
@@ -230,17 +232,17 @@ def _factors(sums, gamma: Tensor | None, inv_std: Tensor, inner, dims, m: int):
     return (a, b, c), of_c * inv_std, of_one if rest else None
 
 
-def _combine(g: Tensor, centred: Tensor, factors, give, out: Tensor) -> None:
+def _combine(g: Tensor, centred: Tensor, factors, give, out: Tensor | None) -> Tensor:
     """A g + B c + C. Of a centred input the memory is ours."""
     a, b, c = factors
     if c is None:
         centred = torch.mul(centred, b, out=give("centred", centred.shape))
     else:
         centred.mul_(b).add_(c)
-    torch.add(centred, torch.mul(g, a, out=give("product", g.shape)), out=out)
+    return torch.add(centred, torch.mul(g, a, out=give("product", g.shape)), out=out)
 
 
-def _by_products(g, centred, gamma, mean, inv_std, dims, give, out: Tensor) -> Tensor:
+def _by_products(g, centred, gamma, mean, inv_std, dims, give, out: Tensor | None) -> tuple[Tensor, Tensor]:
     """∂L/∂x where γ differs along all dimensions of the index set; what its gradient is a sum of."""
     if mean is None:
         x_hat = torch.mul(centred, inv_std, out=give("centred", centred.shape))
@@ -253,8 +255,7 @@ def _by_products(g, centred, gamma, mean, inv_std, dims, give, out: Tensor) -> T
     x_hat.mul_(along)
     if mean is not None:
         x_hat.add_(mean_over(product, dims))
-    torch.mul(product.sub_(x_hat), inv_std, out=out)
-    return of_weight
+    return torch.mul(product.sub_(x_hat), inv_std, out=out), of_weight
 
 
 def _summed(x: Tensor, dim: tuple[int, ...]) -> Tensor:

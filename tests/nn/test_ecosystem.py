@@ -269,3 +269,39 @@ def sharded(rank, world, port):
 
 def test_sharded_networks():
     mp.spawn(sharded, (2, free_port()), nprocs=2)
+
+
+@pytest.fixture
+def mesh():
+    """Of this process alone."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "name, arguments, shape",
+    [("LayerNorm", (8,), (2, 4, 8)), ("RMSNorm", (8,), (2, 4, 8)), ("GroupNorm", (2, 8), (2, 8, 4))],
+)
+def test_distributed_tensors(mesh, name, arguments, shape):
+    """As sequence parallelism gives them: they go in, and such come out, in the gradients too."""
+    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+    ours, theirs = (getattr(space, name)(*arguments).double() for space in (nn, tnn))
+    randomize(theirs)
+    ours.load_state_dict(theirs.state_dict())
+    for key, parameter in list(ours.named_parameters()):
+        spread = distribute_tensor(parameter.data, mesh, [Replicate()])
+        ours.register_parameter(key, tnn.Parameter(spread))
+    x = random_input(shape)
+    given, plain = distribute_tensor(x, mesh, [Shard(0)]).requires_grad_(), x.clone().requires_grad_()
+    y, expected = ours(given), theirs(plain)
+    assert isinstance(y, DTensor)
+    torch.testing.assert_close(y.full_tensor(), expected)
+    upstream = random_input(shape, seed=1)
+    y.backward(distribute_tensor(upstream, mesh, [Shard(0)])), expected.backward(upstream)
+    torch.testing.assert_close(given.grad.full_tensor(), plain.grad)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad.full_tensor(), b.grad)
