@@ -104,7 +104,11 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
         required = re.findall(r"^Requires-Dist: (.*)$", archive.read(metadata).decode(), re.M)
     assert checks and all(text == sealed((ROOT / n).read_text("utf-8")) for n, text in checks.items())
     assert not any("@answer" in text for text in checks.values())
-    assert {"normcore/py.typed", "normcore/experiments/results/growth.json"} <= set(names)
+    assert {
+        "normcore/py.typed",
+        "normcore/checks/model_answers.json",
+        "normcore/experiments/results/growth.json",
+    } <= set(names)
     assert {n.partition("/")[0] for n in names} == {"normcore", metadata.partition("/")[0]}
     assert {re.match(r"\w+", r)[0] for r in required if "extra ==" not in r} == {"torch", "numpy"}
     code = (
