@@ -192,8 +192,10 @@ class _ForkServer:
         )
 
     def _last_words(self) -> str:
+        """Of what it wrote the last line: of a traceback the error."""
         self._log.seek(0)
-        return self._log.read().decode("utf-8", "replace").strip()[-1000:]
+        lines = self._log.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip()[-500:] for line in reversed(lines) if line.strip()), "")
 
 
 _server: _ForkServer | None = None
