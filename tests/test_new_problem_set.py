@@ -77,9 +77,7 @@ def made(tmp_path_factory):
     copy = tmp_path_factory.mktemp("new") / "course"
     for name in ("normcore", "scripts", "tests", "solutions", "exercises"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "book").mkdir()
-    for path in (*ROOT.glob("book/*.md"), ROOT / "book/references.bib"):
-        shutil.copy(path, copy / "book")
+    shutil.copytree(ROOT / "book", copy / "book", ignore=shutil.ignore_patterns("*.ipynb", "_*"))
     for name in ("_config.yml", "_toc.yml", "nbgrader_config.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy)
     (copy / "solutions/ps99").mkdir()
