@@ -97,9 +97,11 @@ class Arrays(io.BytesIO):
 
 def pack(value: object, body: io.BytesIO, functions: Sequence[Callable] = ()) -> object:
     """A value as JSON; its arrays go to `body`, and for a function stands its place in `functions`."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        write_array(body, np.asarray(value))
+    if isinstance(value, np.ndarray):
+        write_array(body, value)
         return {"array": True}
+    if isinstance(value, np.generic):
+        return value.item()  # a number of numpy's is a number: an array of it would become a tensor
     if isinstance(value, tuple):
         return {"tuple": [pack(v, body, functions) for v in value]}
     if isinstance(value, list):

@@ -24,7 +24,7 @@ from normcore.grading.limits import Limits
 from normcore.grading.retry import Stopped, patiently
 from tests.commands import ROOT
 from tests.grading import corpus, sandboxed
-from tests.grading.test_course import POINTS, UNBIASED, submit
+from tests.grading.test_course import POINTS, UNBIASED, WITHOUT_NORMALIZE, submit
 
 pytestmark = sandboxed
 COUNT = 100
@@ -53,8 +53,8 @@ def undisturbed(tmp_path_factory):
     after = Course(shutil.copytree(before, tmp_path_factory.mktemp("after") / "course"))
     assert grade_all(after, "ps02", workers=2, limits=LIMITS).graded == COUNT
     expected = marks(after)
-    full = sum(POINTS.values())
-    assert {sum(m.values()) for m in expected.values()} == {full, full - 2, 2, 0}
+    full, alone = sum(POINTS.values()), sum(WITHOUT_NORMALIZE.values())
+    assert {sum(m.values()) for m in expected.values()} == {full, full - 2, alone, 0}
     return before, expected
 
 

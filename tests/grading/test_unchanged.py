@@ -149,12 +149,12 @@ def test_due_date_time_and_penalty_count_at_once_and_nobody_is_graded_again(cour
     stamp.write_text("2026-01-10 13:30:00 UTC")
     assert again(course).dated == 1 and penalties(course) == {"anna": 0, "bo": 0, "zoe": 0}
     due(12)
-    assert again(course).dated == 1 and penalties(course) == {"anna": 0, "bo": 12, "zoe": 0}
+    assert again(course).dated == 1 and penalties(course) == {"anna": 0, "bo": points(), "zoe": 0}
     due(14)
     assert again(course).dated == 1 and penalties(course)["bo"] == 0
     assert again(course).dated == 0
     stamp.write_text("2026-01-10 14:30:00 UTC")
-    assert again(course).dated == 1 and penalties(course)["bo"] == 12
+    assert again(course).dated == 1 and penalties(course)["bo"] == points()
     stamp.unlink()
     assert again(course).dated == 1 and penalties(course)["bo"] == 0
     stamp.write_text("yesterday")
