@@ -4,6 +4,7 @@ Chromium of the system is driven with its scroll bars shown: hidden ones hide wh
 """
 
 import gzip
+import re
 import shutil
 import threading
 from functools import partial
@@ -12,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
+from playwright.sync_api import expect
 
 from tests.test_book import CHAPTERS, PAGES, site  # noqa: F401 a fixture
 
@@ -151,6 +153,7 @@ def test_the_search_leads_to_a_section(opened, asked, section):
     assert any(f"{section}.html#" in target for target in targets), targets
 
 
+# What follows a key or a click comes in the page's own time: `expect` waits for it, an `assert` would not.
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_a_guess_is_kept_and_what_happened_is_marked(opened, page):
     """Of every prediction of a chapter, by keyboard alone."""
@@ -165,56 +168,54 @@ def test_a_guess_is_kept_and_what_happened_is_marked(opened, page):
             first.focus()
             first.press("Space")
             first.press("ArrowDown")
-            assert question.locator("input").nth(1).is_checked()
-            assert not question.locator("label.right").count()
+            expect(question.locator("input").nth(1)).to_be_checked()
+            expect(question.locator("label.right")).to_have_count(0)
         else:
             handle = question.locator("[role=slider]").first
-            assert not question.locator(".truth").is_visible()
+            expect(question.locator(".truth")).to_be_hidden()
             before = float(handle.get_attribute("aria-valuenow"))
             handle.focus()
             handle.press("ArrowUp")
             handle.press("PageUp")
+            expect(handle).to_have_attribute("aria-valuenow", re.compile(rf"{before + 12:g}(\.0*)?"))
             guesses.append((n, handle.get_attribute("aria-valuetext")))
-            assert float(handle.get_attribute("aria-valuenow")) == before + 12
         summary = answers.nth(n).locator("> summary")
         summary.focus()
         summary.press("Enter")
         if question.locator("fieldset").count():
             right = int(answers.nth(n).get_attribute("data-answer"))
-            assert question.locator("label").nth(right - 1).get_attribute("class") == "right"
+            expect(question.locator("label").nth(right - 1)).to_have_class("right")
             said = "Your guess is what happened." if right == 2 else "You guessed otherwise"
-            assert said in question.locator("[role=status]").inner_text()
+            expect(question.locator("[role=status]")).to_contain_text(said)
         else:
-            assert question.locator(".truth").is_visible()
+            expect(question.locator(".truth")).to_be_visible()
     shown.reload()
-    assert all(answers.nth(n).get_attribute("open") is not None for n in range(answers.count()))
     for n in range(answers.count()):
+        expect(answers.nth(n)).to_have_attribute("open", "")
         question = shown.locator("div.predict").nth(n)
         if question.locator("fieldset").count():
-            assert question.locator("input").nth(1).is_checked()
+            expect(question.locator("input").nth(1)).to_be_checked()
     for n, text in guesses:
         handle = shown.locator("div.predict").nth(n).locator("[role=slider]").first
-        assert handle.get_attribute("aria-valuetext") == text
+        expect(handle).to_have_attribute("aria-valuetext", text)
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_without_a_script_an_answer_is_a_plain_folded_detail(opened, page):
     shown = opened(f"{page}.html", java_script_enabled=False)
     first = shown.locator("details.answer").first
-    assert not first.locator(".cell").first.is_visible()
+    expect(first.locator(".cell").first).to_be_hidden()
     assert shown.locator("div.predict").first.locator("input, svg").count() == 0
     first.locator("> summary").click()
-    assert first.locator(".cell").first.is_visible()
+    expect(first.locator(".cell").first).to_be_visible()
 
 
 def test_a_link_to_a_cell_opens_the_answer_that_it_is_in(opened):
     shown = opened("book/claims.html")
     shown.locator("a[href$='why.html#cell-shift-put-back']").first.click()
-    shown.locator("#cell-shift-put-back").wait_for(state="visible")
-    assert (
-        shown.locator("details.answer", has=shown.locator("#cell-shift-put-back")).get_attribute("open")
-        is not None
-    )
+    expect(shown.locator("#cell-shift-put-back")).to_be_visible()
+    answer = shown.locator("details.answer", has=shown.locator("#cell-shift-put-back"))
+    expect(answer).to_have_attribute("open", "")
 
 
 # Bytes of what must be there before anything is seen, compressed, besides the page itself. At 1.6 Mbit/s a second is
