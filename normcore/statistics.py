@@ -24,6 +24,8 @@ __all__ = [
 
 # Values that are added one after the other; blocks of them are added pairwise.
 BLOCK = 1024
+# Values whose squares stay in the cache, 1 MB in float32.
+IN_CACHE = 2**18
 
 
 def traced() -> bool:
@@ -104,16 +106,18 @@ def centre(input: Tensor, dim: int | tuple[int, ...], out: Tensor | None = None)
 def mean_square(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """(1/m) Σ_{i∈S} x_i², size 1 in `dim`.
 
-    Outside a graph the trailing dimensions are reduced by vector norms, which write no tensor of
-    squares: on a CPU, up to ten times faster. A vector norm adds one value after the other, so it is
-    taken of blocks, and what it loses stays below one rounding. Its second derivative at 0 is not a
-    number, so it is not used where there is a gradient.
+    Outside a graph the trailing dimensions of what leaves the cache are reduced by vector norms, which
+    write no tensor of squares: on a CPU, up to ten times faster. A vector norm adds one value after the
+    other, so it is taken of blocks, and what it loses stays below one rounding. Its second derivative at
+    0 is not a number, so it is not used where there is a gradient.
     """
     dims = dimensions(dim, x.dim())
+    if traced() or x.numel() <= IN_CACHE:
+        return mean_over(x.square(), dims)
     trailing = 0
     while trailing < len(dims) and dims[-1 - trailing] == x.dim() - 1 - trailing:
         trailing += 1
-    if not trailing or traced() or (torch.is_grad_enabled() and x.requires_grad):
+    if not trailing or (torch.is_grad_enabled() and x.requires_grad):
         return mean_over(x.square(), dims)
     flat = x.flatten(-trailing)
     m = flat.shape[-1]

@@ -5,22 +5,40 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Place", "added", "blank", "cut", "joined", "piece", "workspace"]
+__all__ = [
+    "BACKWARD",
+    "FORWARD",
+    "Place",
+    "added",
+    "blank",
+    "cut",
+    "is_long",
+    "joined",
+    "piece",
+    "workspace",
+]
 
-SIZE = 2**19  # values in a piece, 2 MB in float32: small ones cost calls, large ones leave the cache
+# Values in a piece: small ones cost calls, large ones leave the cache. A backward pass holds twice as many
+# tensors.
+FORWARD, BACKWARD = 2**20, 2**19
 
 # a dimension, counted from the last; where a piece starts in it; its length. None: all of it
 Place = tuple[int, int, int] | None
 
 
-def cut(x: Tensor, dims: tuple[int, ...]) -> tuple[list[Place], bool]:
-    """Where x is cut for averages along `dims`, and whether index sets are cut too.
+def is_long(x: Tensor, size: int) -> bool:
+    """Whether x is taken in pieces at all."""
+    return x.numel() > size and x.device.type == "cpu" and _is_plain(x)
+
+
+def cut(x: Tensor, dims: tuple[int, ...], size: int) -> tuple[list[Place], bool]:
+    """Where x is cut into pieces of `size` for averages along `dims`, and whether index sets are cut too.
 
     Memory is walked through in order: where an index set's values lie side by side, another dimension is
     cut, and each piece has its index sets whole; where they lie apart, as the columns of a table, they are
     cut themselves.
     """
-    if x.numel() <= SIZE or x.device.type != "cpu" or not _is_plain(x):
+    if not is_long(x, size):
         return [None], False
     sizes = [d for d in range(x.dim()) if x.shape[d] > 1]
     fastest = min(sizes, key=x.stride, default=None)
@@ -29,9 +47,9 @@ def cut(x: Tensor, dims: tuple[int, ...]) -> tuple[list[Place], bool]:
     if not cuts:
         return [None], False
     d = max(cuts, key=x.stride) if within else cuts[0]
-    size = x.shape[d]
-    length = max(SIZE * size // x.numel(), 1)
-    return [(d - x.dim(), start, min(length, size - start)) for start in range(0, size, length)], within
+    along = x.shape[d]
+    length = max(size * along // x.numel(), 1)
+    return [(d - x.dim(), start, min(length, along - start)) for start in range(0, along, length)], within
 
 
 def piece(t: Tensor | None, place: Place) -> Tensor | None:

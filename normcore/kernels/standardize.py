@@ -5,7 +5,18 @@ from torch import Tensor
 
 from normcore.kernels import fused
 from normcore.kernels.by_hand import ByHand, sum_over
-from normcore.kernels.parts import Place, added, blank, cut, joined, piece, workspace
+from normcore.kernels.parts import (
+    BACKWARD,
+    FORWARD,
+    Place,
+    added,
+    blank,
+    cut,
+    is_long,
+    joined,
+    piece,
+    workspace,
+)
 from normcore.statistics import (
     accumulation_dtype,
     centre,
@@ -34,9 +45,11 @@ class Standardize(ByHand):
         if results is not None:
             return results
         dims = dimensions(dim, input.dim())
+        if not is_long(input, FORWARD):
+            return _standardized(input, dims, weight, bias, eps, dtype)
         exact = accumulation_dtype(input.dtype)
-        y, give = blank(input, dtype), workspace(input, exact)
-        places = _places(input, dims, weight, bias)
+        y, give = torch.empty_like(input, dtype=dtype), workspace(input, exact)
+        places = _places(input, dims, weight, bias, FORWARD)
         if _are_cut(dims, places, input):
             mean, rounding, var = _moments_of_pieces(input, dims, places, give)
             scale = reciprocal_root(var, eps) if weight is None else reciprocal_root(var, eps) * weight
@@ -49,17 +62,11 @@ class Standardize(ByHand):
         means, variances = [], []
         for place in places:
             x, gamma, beta, out = (piece(t, place) for t in (input, weight, bias, y))
-            mean, centred = centre(x, dims, out if dtype == exact else give("centred", x.shape))
-            var = mean_square(centred, dims)
-            inv_std = reciprocal_root(var, eps)
-            if _constant(gamma, x, dims) or gamma.shape[-1] == 1:
-                centred.mul_(inv_std if gamma is None else inv_std * gamma)
-            else:
-                centred.mul_(inv_std).mul_(gamma)
-            last = _put(centred if beta is None else centred.add_(beta), out, dtype)
+            at = out if dtype == exact else give("centred", x.shape)
+            _, mean, var = _standardized(x, dims, gamma, beta, eps, dtype, at, out)
             means.append(mean)
             variances.append(var)
-        return last if y is None else y, joined(means, place), joined(variances, place)
+        return y, joined(means, place), joined(variances, place)
 
     @staticmethod
     def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
@@ -84,23 +91,17 @@ class StandardizeRMS(ByHand):
             y, _, square = results
             return y, square
         dims = dimensions(dim, input.dim())
+        if not is_long(input, FORWARD):
+            return _standardized_rms(input, dims, weight, eps, dtype)
         exact = accumulation_dtype(input.dtype)
-        y, give = blank(input, dtype), workspace(input, exact)
-        places, within = cut(input, dims)
+        y, give = torch.empty_like(input, dtype=dtype), workspace(input, exact)
+        places, within = cut(input, dims, FORWARD)
         squares = []
         for place in [None] if within else places:
             x, gamma, out = (piece(t, place) for t in (input, weight, y))
-            x = x.to(exact)
-            square = mean_square(x, dims)
-            inv_rms = reciprocal_root(square, eps)
-            scaled = out if dtype == exact else give("scaled", x.shape)
-            if _constant(gamma, x, dims):
-                scaled = torch.mul(x, inv_rms if gamma is None else inv_rms * gamma, out=scaled)
-            else:
-                scaled = torch.mul(x, inv_rms, out=scaled).mul_(gamma)
-            last = _put(scaled, out, dtype)
-            squares.append(square)
-        return last if y is None else y, squares[0] if within else joined(squares, place)
+            at = out if dtype == exact else give("scaled", x.shape)
+            squares.append(_standardized_rms(x, dims, gamma, eps, dtype, at, out)[1])
+        return y, squares[0] if within else joined(squares, place)
 
     @staticmethod
     def first_order(inputs: tuple, kept: tuple[Tensor, ...], grads: tuple[Tensor | None, ...]):
@@ -112,6 +113,36 @@ class StandardizeRMS(ByHand):
         if gradients is not None:
             return gradients
         return _gradients(grads[0], input, dim, weight, None, None, reciprocal_root(square, eps))
+
+
+def _standardized(
+    x, dims, gamma, beta, eps: float, dtype, at: Tensor | None = None, out: Tensor | None = None
+):
+    """y, μ and σ² of a piece, or of all: computed in the memory `at`, and put into `out`."""
+    mean, centred = centre(x, dims, at)
+    var = mean_square(centred, dims)
+    inv_std = reciprocal_root(var, eps)
+    if gamma is None:
+        centred.mul_(inv_std)
+    elif gamma.shape[-1] == 1 or _constant(gamma, x, dims):
+        centred.mul_(inv_std * gamma)
+    else:
+        centred.mul_(inv_std).mul_(gamma)
+    return _put(centred if beta is None else centred.add_(beta), out, dtype), mean, var
+
+
+def _standardized_rms(x, dims, gamma, eps: float, dtype, at: Tensor | None = None, out: Tensor | None = None):
+    """y and the mean square, as `_standardized`."""
+    x = x.to(accumulation_dtype(x.dtype))
+    square = mean_square(x, dims)
+    inv_rms = reciprocal_root(square, eps)
+    if gamma is None:
+        scaled = torch.mul(x, inv_rms, out=at)
+    elif _constant(gamma, x, dims):
+        scaled = torch.mul(x, inv_rms * gamma, out=at)
+    else:
+        scaled = torch.mul(x, inv_rms, out=at).mul_(gamma)
+    return _put(scaled, out, dtype), square
 
 
 def _put(computed: Tensor, out: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -133,9 +164,11 @@ def _constant(weight: Tensor | None, x: Tensor, dims: tuple[int, ...]) -> bool:
     return weight is None or _inner(weight, x, dims) == dims
 
 
-def _places(x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tensor | None) -> list[Place]:
+def _places(
+    x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, size: int
+) -> list[Place]:
     """Where x is cut; index sets are only where γ and β are one number in each."""
-    places, within = cut(x, dims)
+    places, within = cut(x, dims, size)
     return [None] if within and not (_constant(weight, x, dims) and _constant(bias, x, dims)) else places
 
 
@@ -171,7 +204,7 @@ def _gradients(grad, input, dim, weight, bias, mean: Tensor | None, inv_std: Ten
     dims = dimensions(dim, input.dim())
     exact, m = inv_std.dtype, max(input.numel() // max(inv_std.numel(), 1), 1)
     dx, give = blank(input, input.dtype), workspace(input, exact)
-    places, inner = _places(input, dims, weight, bias), _inner(weight, input, dims)
+    places, inner = _places(input, dims, weight, bias, BACKWARD), _inner(weight, input, dims)
 
     def begin(place: Place) -> tuple[Tensor, Tensor]:
         """g and x − μ of a piece."""
