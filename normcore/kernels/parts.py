@@ -5,40 +5,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = [
-    "BACKWARD",
-    "FORWARD",
-    "Place",
-    "added",
-    "blank",
-    "cut",
-    "is_long",
-    "joined",
-    "piece",
-    "workspace",
-]
+__all__ = ["Place", "added", "blank", "cut", "is_long", "joined", "piece", "workspace"]
 
-# Values in a piece: small ones cost calls, large ones leave the cache. A backward pass holds twice as many
-# tensors.
-FORWARD, BACKWARD = 2**20, 2**19
+SIZE = 2**20  # values held at once, 4 MB in float32: small pieces cost calls, large ones leave the cache
 
 # a dimension, counted from the last; where a piece starts in it; its length. None: all of it
 Place = tuple[int, int, int] | None
 
 
-def is_long(x: Tensor, size: int) -> bool:
-    """Whether x is taken in pieces at all."""
-    return x.numel() > size and x.device.type == "cpu" and _is_plain(x)
+def is_long(x: Tensor, held: int = 1) -> bool:
+    """Whether x is taken in pieces at all, when `held` tensors of a piece's size are held at once."""
+    return held * x.numel() > SIZE and x.device.type == "cpu" and _is_plain(x)
 
 
-def cut(x: Tensor, dims: tuple[int, ...], size: int) -> tuple[list[Place], bool]:
-    """Where x is cut into pieces of `size` for averages along `dims`, and whether index sets are cut too.
+def cut(x: Tensor, dims: tuple[int, ...], held: int = 1) -> tuple[list[Place], bool]:
+    """Where x is cut for averages along `dims`, and whether index sets are cut too.
 
     Memory is walked through in order: where an index set's values lie side by side, another dimension is
     cut, and each piece has its index sets whole; where they lie apart, as the columns of a table, they are
     cut themselves.
     """
-    if not is_long(x, size):
+    if not is_long(x, held):
         return [None], False
     sizes = [d for d in range(x.dim()) if x.shape[d] > 1]
     fastest = min(sizes, key=x.stride, default=None)
@@ -48,7 +35,7 @@ def cut(x: Tensor, dims: tuple[int, ...], size: int) -> tuple[list[Place], bool]
         return [None], False
     d = max(cuts, key=x.stride) if within else cuts[0]
     along = x.shape[d]
-    length = max(size * along // x.numel(), 1)
+    length = max(SIZE // held * along // x.numel(), 1)
     return [(d - x.dim(), start, min(length, along - start)) for start in range(0, along, length)], within
 
 

@@ -6,8 +6,6 @@ from torch import Tensor
 from normcore.kernels import fused
 from normcore.kernels.by_hand import ByHand, sum_over
 from normcore.kernels.parts import (
-    BACKWARD,
-    FORWARD,
     Place,
     added,
     blank,
@@ -45,11 +43,11 @@ class Standardize(ByHand):
         if results is not None:
             return results
         dims = dimensions(dim, input.dim())
-        if not is_long(input, FORWARD):
+        if not is_long(input):
             return _standardized(input, dims, weight, bias, eps, dtype)
         exact = accumulation_dtype(input.dtype)
         y, give = torch.empty_like(input, dtype=dtype), workspace(input, exact)
-        places = _places(input, dims, weight, bias, FORWARD)
+        places = _places(input, dims, weight, bias)
         if _are_cut(dims, places, input):
             mean, rounding, var = _moments_of_pieces(input, dims, places, give)
             scale = reciprocal_root(var, eps) if weight is None else reciprocal_root(var, eps) * weight
@@ -91,11 +89,11 @@ class StandardizeRMS(ByHand):
             y, _, square = results
             return y, square
         dims = dimensions(dim, input.dim())
-        if not is_long(input, FORWARD):
+        if not is_long(input):
             return _standardized_rms(input, dims, weight, eps, dtype)
         exact = accumulation_dtype(input.dtype)
         y, give = torch.empty_like(input, dtype=dtype), workspace(input, exact)
-        places, within = cut(input, dims, FORWARD)
+        places, within = cut(input, dims)
         squares = []
         for place in [None] if within else places:
             x, gamma, out = (piece(t, place) for t in (input, weight, y))
@@ -165,10 +163,10 @@ def _constant(weight: Tensor | None, x: Tensor, dims: tuple[int, ...]) -> bool:
 
 
 def _places(
-    x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, size: int
+    x: Tensor, dims: tuple[int, ...], weight: Tensor | None, bias: Tensor | None, held: int = 1
 ) -> list[Place]:
     """Where x is cut; index sets are only where γ and β are one number in each."""
-    places, within = cut(x, dims, size)
+    places, within = cut(x, dims, held)
     return [None] if within and not (_constant(weight, x, dims) and _constant(bias, x, dims)) else places
 
 
@@ -204,7 +202,7 @@ def _gradients(grad, input, dim, weight, bias, mean: Tensor | None, inv_std: Ten
     dims = dimensions(dim, input.dim())
     exact, m = inv_std.dtype, max(input.numel() // max(inv_std.numel(), 1), 1)
     dx, give = blank(input, input.dtype), workspace(input, exact)
-    places, inner = _places(input, dims, weight, bias, BACKWARD), _inner(weight, input, dims)
+    places, inner = _places(input, dims, weight, bias, held=2), _inner(weight, input, dims)
 
     def begin(place: Place) -> tuple[Tensor, Tensor]:
         """g and x − μ of a piece."""
