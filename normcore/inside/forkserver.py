@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import sys
+import time
 
 import torch
 
@@ -32,7 +33,7 @@ PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
 CAPABILITY_VERSION_3 = 0x20080522
 MOST_FILES = 10_000  # in each writable folder; an empty file takes memory, too
 LOOK_SECONDS = 0.1  # at the memory of all processes together
-WANTED = {b"PPid", b"RssAnon", b"RssShmem", b"Pss"}
+WANTED = {b"PPid", b"RssAnon", b"RssShmem", b"Pss", b"MemAvailable"}
 # Torch's Python that holds a normalization or its gradient, and could be run again under another name. What
 # is needed of it has been imported when the folder disappears.
 SOURCES = (
@@ -111,17 +112,17 @@ def _watch(request: dict, job: int, answers: int, replies: int, line: int) -> No
     for descriptor in (job, answers, replies):
         os.close(descriptor)
     reason, most = "", 0
-    ended = os.pidfd_open(child)
+    ended, held = os.pidfd_open(child), _Memory(processes, child, request["memory"])
     while not select.select([ended, told], [], [], LOOK_SECONDS)[0]:
         try:
-            memory = _memory(processes, child, request["memory"])
+            memory = held.look()
         except Exception:  # whatever its processes look like: none runs that cannot be watched
             reason = "processes"
             break
+        most = max(most, memory)
         if memory > request["memory"]:
             reason = "memory"
             break
-        most = max(most, memory)
     os.kill(child, signal.SIGKILL)  # the first of its namespace: with it all others end
     _, _, used = os.wait4(child, 0)
     told.send(
@@ -169,22 +170,37 @@ def _give_up_rights(uid: int | None, slot: int) -> None:
     os.chdir("/scratch")
 
 
-def _memory(processes: int, first: int, limit: int) -> int:
+class _Memory:
     """Bytes in memory of a submission's processes, the first and all below it; pages in common counted once.
 
-    The exact sum takes milliseconds a process. It is made only where the quick one, which counts common
-    pages again and again, is over the limit.
+    The exact sum takes milliseconds a process, and of many would take a neighbour's core. It is made only
+    where the quick one, which counts common pages again and again, is over the limit, and then again when
+    the machine has lost so much memory that it may be reached, or after thirty times as long as it took.
     """
-    fields = {n: _fields(processes, f"{n}/status") for n in os.listdir(processes) if n.isdigit()}
-    below, more = {first}, True
-    while more:
-        more = {int(n) for n, f in fields.items() if f.get(b"PPid") in below} - below
-        below |= more
-    held = [fields.get(str(number), {}) for number in below]
-    quick = sum(f.get(key, 0) for f in held for key in (b"RssAnon", b"RssShmem")) * 1024
-    if quick <= limit:
-        return quick
-    return sum(_fields(processes, f"{number}/smaps_rollup").get(b"Pss", 0) for number in below) * 1024
+
+    def __init__(self, processes: int, first: int, limit: int):
+        self.processes, self.first, self.limit = processes, first, limit
+        self.exact, self.free, self.again = 0, 0, 0.0
+
+    def look(self) -> int:
+        fields = {
+            n: _fields(self.processes, f"{n}/status") for n in os.listdir(self.processes) if n.isdigit()
+        }
+        below, more = {self.first}, True
+        while more:
+            more = {int(n) for n, f in fields.items() if f.get(b"PPid") in below} - below
+            below |= more
+        held = [fields.get(str(number), {}) for number in below]
+        quick = sum(f.get(key, 0) for f in held for key in (b"RssAnon", b"RssShmem")) * 1024
+        if quick <= self.limit:
+            return quick
+        free = _fields(self.processes, "meminfo")[b"MemAvailable"] * 1024
+        now = time.monotonic()
+        if now >= self.again or self.exact + self.free - free > self.limit:
+            rollups = (_fields(self.processes, f"{number}/smaps_rollup") for number in below)
+            self.exact = sum(f.get(b"Pss", 0) for f in rollups) * 1024
+            self.free, self.again = free, now + 30 * (time.monotonic() - now)
+        return self.exact
 
 
 def _fields(processes: int, path: str) -> dict[bytes, int]:

@@ -341,12 +341,24 @@ raise RuntimeError(json.dumps({{
         assert namespace != os.readlink(f"/proc/{pid}/ns/{name}"), name
 
 
-def test_the_memory_of_all_processes_together_is_limited(tmp_path):
-    source = """
+# each process its own; or what all have in common, which each takes for itself by writing to it
+HOARDS = {
+    "of its own": ("", 'hoard = b"x" * (1 << 29)'),
+    "in common": (
+        'hoard = bytearray(b"x" * (1 << 29))',
+        "time.sleep(2)\n        for i in range(0, 1 << 29, 4096): hoard[i] = 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("before, after", HOARDS.values(), ids=HOARDS)
+def test_the_memory_of_all_processes_together_is_limited(tmp_path, before, after):
+    source = f"""
 import os, time
+{before}
 for _ in range(8):
     if os.fork() == 0:
-        hoard = b"x" * (1 << 29)
+        {after}
         while True: time.sleep(1)
 while True: time.sleep(1)
 """
@@ -354,6 +366,7 @@ while True: time.sleep(1)
     result = graded(tmp_path, {"normalize": source}, limits=limits)
     assert result.provenance["seconds"] < 30
     assert "used more than 3 GiB of memory" in result.tasks["normalize"].message
+    assert result.provenance["memory"] < 4 * 2**30
 
 
 def test_a_killed_sandbox_is_our_failure_and_the_next_starts_another(tmp_path):
