@@ -1,9 +1,15 @@
 """The layers that torch.nn has too, with random arguments, inputs, parameters and buffers for them."""
 
+import inspect
+
 import torch
 from hypothesis import strategies as st
 
 SPATIAL = {"1d": 1, "2d": 2, "3d": 3}
+TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
+# of batch, group and instance norm; ours take what torch's take
+WITH_BIAS = "bias" in inspect.signature(torch.nn.GroupNorm).parameters
+assert WITH_BIAS == (TORCH >= (2, 12))
 
 
 @st.composite
@@ -23,14 +29,17 @@ def layer_cases(draw, families=("BatchNorm", "InstanceNorm", "GroupNorm", "Layer
             "eps": eps,
             "momentum": draw(st.sampled_from([None, 0.1, 0.37, 1.0])),
             "affine": draw(flag),
-            "bias": draw(flag),
             "track_running_stats": draw(flag),
         }
+        if WITH_BIAS:
+            keywords["bias"] = draw(flag)
         return family + suffix, (channels,), keywords, (batch, channels, *spatial)
     if family == "GroupNorm":
         groups = draw(st.integers(1, 3))
         spatial = [draw(st.integers(1, 4)) for _ in range(draw(st.integers(0, 3)))]
-        keywords = {"eps": eps, "affine": draw(flag), "bias": draw(flag)}
+        keywords = {"eps": eps, "affine": draw(flag)}
+        if WITH_BIAS:
+            keywords["bias"] = draw(flag)
         return family, (groups, groups * channels), keywords, (batch, groups * channels, *spatial)
     shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))
     keywords = {"eps": eps, "elementwise_affine": draw(flag)}

@@ -52,7 +52,7 @@ class BatchNorm1d(BatchNorm, torch.nn.BatchNorm1d):
             batches seen.
         affine: learn γ and β.
         track_running_stats: keep running averages for evaluation.
-        bias: with affine, learn β.
+        bias: with affine, learn β; from torch 2.12 on.
 
     Raises:
         ValueError: input of the wrong number of dimensions, or with one value a channel in training.

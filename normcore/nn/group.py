@@ -25,7 +25,7 @@ class GroupNorm(torch.nn.GroupNorm):
         num_channels: C.
         eps: ε, under the root.
         affine: learn γ and β, one entry a channel.
-        bias: with affine, learn β.
+        bias: with affine, learn β; from torch 2.12 on.
 
     Raises:
         ValueError: num_channels not divisible by num_groups.

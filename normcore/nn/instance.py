@@ -47,7 +47,7 @@ class InstanceNorm1d(InstanceNorm, torch.nn.InstanceNorm1d):
         momentum: weight of the new value in the running averages; None leaves them as they are.
         affine: learn γ and β (off by default, as in torch.nn).
         track_running_stats: keep running averages and use them in evaluation (off by default).
-        bias: with affine, learn β.
+        bias: with affine, learn β; from torch 2.12 on.
 
     Raises:
         ValueError: input of the wrong number of dimensions, with one position a channel, or, with

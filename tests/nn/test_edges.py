@@ -9,7 +9,7 @@ from hypothesis import given
 from normcore import functional as F
 from normcore import nn
 from normcore.kernels import parts
-from tests.layers import layer_cases, pair, random_input, randomize
+from tests.layers import TORCH, layer_cases, pair, random_input, randomize
 
 IMAGES = [
     ("BatchNorm2d", (4,), {}),
@@ -121,7 +121,8 @@ def test_values_and_layout_are_torchs(name, arguments, shape, training):
                 given = x.detach().requires_grad_(with_graph)
                 y, expected = ours(given), theirs(given)
                 torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10, msg=layout)
-                assert y.stride() == expected.stride(), (layout, keywords, with_graph)
+                if name != "RMSNorm" or TORCH >= (2, 10):  # torch's own gave another layout before
+                    assert y.stride() == expected.stride(), (layout, keywords, with_graph)
 
 
 @given(layer_cases())

@@ -5,6 +5,7 @@ import torch
 
 from normcore import functional as F
 from normcore import nn
+from tests.layers import TORCH
 
 INTEGERS = torch.arange(12).view(4, 3)
 X = torch.randn(4, 3)
@@ -54,6 +55,8 @@ REFUSED = [
 @pytest.mark.filterwarnings("ignore")  # torch warns of the dtypes before it refuses them
 @pytest.mark.parametrize(("call", "named"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
 def test_refused_as_torch_refuses(call, named):
+    if TORCH < (2, 10) and "eps" in named:
+        pytest.skip("torch did not look at eps")
     with pytest.raises(Exception) as theirs:
         call(torch.nn, torch.nn.functional)
     with pytest.raises(Exception) as ours:
