@@ -9,7 +9,7 @@ SPATIAL = {"1d": 1, "2d": 2, "3d": 3}
 TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 # of batch, group and instance norm; ours take what torch's take
 WITH_BIAS = "bias" in inspect.signature(torch.nn.GroupNorm).parameters
-assert WITH_BIAS == (TORCH >= (2, 12))
+assert (TORCH >= (2, 12)) == WITH_BIAS
 
 
 @st.composite
