@@ -30,10 +30,21 @@ CASES = {
     "Standardize": [
         (X, dim, weight, bias, 0.1, torch.float64)
         for dim in ((2, 3), (0, 2, 3), -1, (), (3, 1))
-        for weight, bias in ((None, None), (V, -V), (V, None), (None, V), (X[0], X[1]), (X[0], V), (V, X[0]))
+        for weight, bias in (
+            (None, None),
+            (V, -V),
+            (V, None),
+            (None, V),
+            (X[0], X[1]),
+            (X[0], V),
+            (V, X[0]),
+            (X, -X),
+        )
     ],
     "StandardizeRMS": [
-        (X, dim, weight, 0.1, torch.float64) for dim in ((1, 2, 3), -1, (), 0) for weight in (None, V, X[0])
+        (X, dim, weight, 0.1, torch.float64)
+        for dim in ((1, 2, 3), -1, (), 0)
+        for weight in (None, V, X[0], X)
     ],
     "_Moments": [(X, (2, 3)), (X, ()), (X, (0, 3))],
     "_MeanSquare": [(X, (2, 3)), (X, ()), (X, 0)],

@@ -281,6 +281,8 @@ def _by_products(g, centred, gamma, mean, inv_std, dims, give, out: Tensor | Non
         x_hat = centred.sub_(mean_over(centred, dims)).mul_(inv_std)  # the mean that is kept is rounded
     product = torch.mul(g, x_hat, out=give("product", g.shape))
     of_weight = product.sum_to_size(gamma.shape)
+    if of_weight.shape == product.shape:  # then it is the product itself, which is written to
+        of_weight = of_weight.clone()
     along = mean_over(product.mul_(gamma), dims)
     torch.mul(g, gamma, out=product)
     x_hat.mul_(along)
