@@ -6,7 +6,7 @@ judge.py     compares outputs with the reference, names the mistake
 catalogue.py the problem sets by name
 answers.py   right answers, which students get sealed
 slips.py     mistakes as edits of a plain solution
-families.py  mistakes that hold wherever a line of batch norm stands
+mistakes.py  mistakes and hints that hold wherever a line of batch norm stands
 patterns.py  what can be said of a wrong output that is no known mistake's
 errors.py    what a learner reads when their function raised
 notebook.py  what a learner's notebook calls

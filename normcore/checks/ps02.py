@@ -7,8 +7,8 @@ from normcore import functional as F
 from normcore.checks.answers import answer
 from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs
-from normcore.checks.families import AVERAGES, BATCH, DETACHED, STATISTICS, WRONG_AXIS
 from normcore.checks.forbidden import NORMALIZATIONS
+from normcore.checks.mistakes import AVERAGES, BATCH, DETACHED, STATISTICS, WRONG_AXIS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
 from normcore.checks.tell_apart import Implementation, TellApart, wrong_ones

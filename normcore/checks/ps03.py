@@ -8,8 +8,8 @@ from normcore import gradients
 from normcore.checks.answers import answer
 from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs
-from normcore.checks.families import AFFINE, AXES, GRADIENTS, STATISTICS
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
+from normcore.checks.mistakes import AFFINE, AXES, GRADIENTS, STATISTICS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
 from normcore.checks.tell_apart import Implementation, TellApart, wrong_ones

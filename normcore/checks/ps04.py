@@ -9,8 +9,8 @@ from normcore import functional as F
 from normcore.checks.answers import answer
 from normcore.checks.catalogue import ProblemSet
 from normcore.checks.check import Check, Inputs
-from normcore.checks.families import AVERAGES, BATCH, GAMMA_BETA_SWAPPED, STATISTICS
 from normcore.checks.forbidden import NORMALIZATIONS
+from normcore.checks.mistakes import AVERAGES, BATCH, GAMMA_BETA_SWAPPED, STATISTICS
 from normcore.checks.notebook import HiddenCheck, VisibleCheck
 from normcore.checks.slips import Slip, slips
 from normcore.checks.tell_apart import Implementation, TellApart, wrong_ones

@@ -1,4 +1,7 @@
-"""What does a task for the learner, taken out of torch: in this process, and in all that it forks."""
+"""What does a task for the learner, taken out of torch: in this process, and in all that it forks.
+
+Which names those are, `normcore.checks.forbidden` says.
+"""
 
 import ctypes
 import sys

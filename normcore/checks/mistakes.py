@@ -1,4 +1,6 @@
-"""Mistakes that learners make wherever a line of batch norm stands: each declared once, for every task.
+"""Mistakes that learners make wherever a line of batch norm stands, and the hints for them.
+
+Each is declared once, for every task.
 
 A task's plain solution has these lines; a mistake is an edit of one of them:
 

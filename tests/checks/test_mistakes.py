@@ -3,7 +3,7 @@
 import pytest
 
 from normcore.checks.check import Mistake
-from normcore.checks.families import COMMONEST
+from normcore.checks.mistakes import COMMONEST
 from normcore.checks.slips import Slip, slips
 from normcore.checks.tell_apart import TellApart
 from tests.checks.problem_sets import TASKS, check_of
