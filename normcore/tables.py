@@ -74,7 +74,9 @@ class Table:
 def table(columns: Mapping[str, Any], caption: str, formats: Mapping[str, str] | None = None) -> Table:
     """Results as a table.
 
-        table({"network": names, "steps": runs}, "Steps to 90 %, median of 5 seeds", {"steps": ".0f"})
+        table({"network": names, "steps": runs}, "Steps to 90 %, median of {seeds}", {"steps": ".0f"})
+
+    In a caption `{seeds}` stands for "5 seeds", if the arrays have five entries.
 
     Args:
         columns: by header, with its unit in brackets: "distance [km]". The first names the rows. An entry is
@@ -83,7 +85,8 @@ def table(columns: Mapping[str, Any], caption: str, formats: Mapping[str, str] |
         formats: by header, how its numbers are printed, as in an f-string; ".3g" where nothing is said.
 
     Raises:
-        ValueError: no caption, no column, columns of different lengths, or a format for none of them.
+        ValueError: no caption, no column, columns of different lengths, a format for none of them, or
+            `{seeds}` where arrays are of several lengths, or there is none.
     """
     if not caption:
         raise ValueError("caption must say what the table shows")
@@ -97,6 +100,11 @@ def table(columns: Mapping[str, Any], caption: str, formats: Mapping[str, str] |
         [_entry(entry, specs[header]) for header, entry in zip(columns, row, strict=True)]
         for row in zip(*columns.values(), strict=True)
     ]
+    if "{seeds}" in caption:
+        counts = {len(e) for entries in columns.values() for e in entries if np.ndim(e)}
+        if len(counts) != 1:
+            raise ValueError(f"arrays must have one length, the number of seeds, but got {sorted(counts)}")
+        caption = caption.replace("{seeds}", f"{counts.pop()} seeds")
     return Table(caption, list(columns), rows)
 
 

@@ -75,3 +75,13 @@ def test_in_a_console_columns_are_aligned():
 def test_what_is_not_a_table_is_refused(columns, caption, formats, said):
     with pytest.raises(ValueError, match=said.replace("{", r"\{")):
         table(columns, caption, formats)
+
+
+def test_a_caption_counts_the_seeds_itself():
+    runs = np.random.default_rng(3).normal(size=(3, 7))
+    found = table({"network": ["x", "y", "z"], "loss": runs, "m": [2, 4.5, 8]}, "Loss, median of {seeds}")
+    assert found.caption == "Loss, median of 7 seeds"
+    with pytest.raises(ValueError, match=r"number of seeds, but got \[6, 7\]"):
+        table({"network": ["x", "y"], "loss": [runs[0], runs[1, :6]]}, "Median of {seeds}")
+    with pytest.raises(ValueError, match=r"number of seeds, but got \[\]"):
+        table({"network": ["x"], "loss": [3.0]}, "Median of {seeds}")
