@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from normcore.functional.whitening import inverse_root
+from normcore.functional.whitening import covariance, inverse_root
 from normcore.statistics import centre, moments
 
 __all__ = ["MeanScaler", "MinMaxScaler", "StandardScaler", "Whitener"]
@@ -109,12 +109,12 @@ class Whitener:
         _check_table(x)
         mean, centred = centre(x, 0)
         identity = torch.eye(x.shape[1], dtype=centred.dtype, device=x.device)
-        covariance = centred.mT @ centred / len(x) + self.eps * identity
+        sigma = covariance(centred.mT) + self.eps * identity
         self.mean = mean[0]
         if self.method == "zca":
-            self.matrix = inverse_root(covariance, self.eps)
+            self.matrix = inverse_root(sigma, self.eps)
         else:
-            eigenvalues, vectors = torch.linalg.eigh(covariance)
+            eigenvalues, vectors = torch.linalg.eigh(sigma)
             self.matrix = (vectors * eigenvalues.clamp_min(self.eps).rsqrt()).mT
         return self
 

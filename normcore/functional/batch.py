@@ -123,6 +123,9 @@ def batch_renorm(
     check_floating(input)
     vectors = {"running_mean": running_mean, "running_std": running_std, "weight": weight, "bias": bias}
     check_channels("batch_renorm", input, **vectors)
+    check_running(
+        "batch_renorm", False, "or without training", running_mean=running_mean, running_std=running_std
+    )
     # the limits of a schedule are tensors, which a check would have to wait for
     if not isinstance(r_max, Tensor) and not isinstance(d_max, Tensor) and (r_max < 1 or d_max < 0):
         raise ValueError(

@@ -156,12 +156,11 @@ def decorrelated_batch_norm(
             mean, centred = centre(x, 1)
             groups = centred.view(num_groups, -1, x.shape[1])
             identity = torch.eye(channels // num_groups, dtype=x.dtype, device=x.device)
-            products = [part @ part.mT for part in _parts(groups)]
-            covariance = sum(products[1:], products[0]) / x.shape[1] + eps * identity
+            sigma = covariance(groups) + eps * identity
             if newton_steps is None:
-                whitening = inverse_root(covariance, eps)
+                whitening = inverse_root(sigma, eps)
             else:
-                whitening = inverse_root_by_newton(covariance, newton_steps)
+                whitening = inverse_root_by_newton(sigma, newton_steps)
             if running_mean is not None and running_whitening is not None:
                 update_running(running_mean, mean.flatten(), momentum)
                 update_running(running_whitening, whitening, momentum)
@@ -177,6 +176,12 @@ def decorrelated_batch_norm(
         scaled = [torch.baddbmm(shift, matrix, part) for part in _parts(groups)]
         y = torch.cat(scaled, -1) if len(scaled) > 1 else scaled[0]
     return _like(y, input).to(input.dtype)
+
+
+def covariance(centred: Tensor) -> Tensor:
+    """(1/m) Σ_i c_i c_iᵀ of centred values (*, C, m): (*, C, C)."""
+    products = [part @ part.mT for part in _parts(centred)]
+    return sum(products[1:], products[0]) / centred.shape[-1]
 
 
 def _parts(groups: Tensor) -> Sequence[Tensor]:

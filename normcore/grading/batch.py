@@ -1,7 +1,6 @@
 """A folder of submissions, graded in parallel: `normcore grade psNN`."""
 
 import contextlib
-import os
 import secrets
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from normcore.checks.catalogue import find_problem_set
 from normcore.grading import bubblewrap, cluster
 from normcore.grading.course import Course
 from normcore.grading.grade import OURS, Graded, TaskVerdict, grade, hash_of_checks
-from normcore.grading.limits import Limits
+from normcore.grading.limits import Limits, cores
 from normcore.grading.record import account, kept, penalize, points, record
 from normcore.grading.retry import Stopped, patiently
 from normcore.grading.standing import Standing, standings, stands
@@ -119,7 +118,7 @@ def grade_all(
     if scheduler is None and (len(todo) < 2 or workers == 1):
         results = (_grade(*job) for job in jobs())
     else:
-        results = cluster.run(_grade, jobs(), workers or os.cpu_count() or 1, scheduler, trusted)
+        results = cluster.run(_grade, jobs(), workers or cores(), scheduler, trusted)
     with contextlib.closing(results):
         for graded in chain(results, unread):
             more = {"run": run, "points": points(graded, release)}
@@ -255,7 +254,13 @@ def _dated(
         tell(f"{standing.student}: {note}")
     if when == standing.timestamp and not standing.late:
         return False
-    patiently(partial(penalize, course, standing.student, assignment, when), tell)
+    try:
+        patiently(partial(penalize, course, standing.student, assignment, when), tell)
+    except Stopped:
+        raise
+    except Exception as error:  # a course's own plugin; the others' marks do not wait for it
+        tell(f"{standing.student}: the penalty could not be looked at again: {type(error).__name__}: {error}")
+        return False
     return True
 
 

@@ -18,6 +18,7 @@ import torch
 
 from normcore.checks.catalogue import HIDDEN_CASES, ProblemSet, find_problem_set
 from normcore.checks.check import Case, Check
+from normcore.checks.forbidden import spoken
 from normcore.checks.judge import Judge
 from normcore.grading import intake, sandbox
 from normcore.grading.limits import Limits
@@ -303,9 +304,9 @@ def _verdict(check: Check, cases: Sequence[Case], ended: sandbox.Ended, limits: 
         return TaskVerdict(WRONG, f"{name} raised an error.\n{said}")
     seen = header.get("seen")
     if not isinstance(seen, list) or seen:
-        called = (
-            " and ".join(_shown(s, 80) for s in seen[:3]) if isinstance(seen, list) else "what it may not"
-        )
+        called = "what it may not"
+        if isinstance(seen, list):  # in the words of the visible check
+            called = " and ".join(_shown(s, 80) for s in spoken({str(s) for s in seen})[:3])
         return TaskVerdict(
             WRONG, f"{name}: it calls {called}, which does the task. Write out the formula instead."
         )

@@ -6,10 +6,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "cores"]
 
 
 MOST_MEMORY, LEAST_MEMORY = 4 * 2**30, 2**30  # torch alone takes a quarter of the least
+
+
+def cores() -> int:
+    """Of this machine's, those that we may use: taskset and a cluster's scheduler give a part."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _share() -> int:
@@ -17,7 +22,7 @@ def _share() -> int:
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
         whole = min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(MOST_MEMORY, max(LEAST_MEMORY, whole // (os.cpu_count() or 1)))
+    return min(MOST_MEMORY, max(LEAST_MEMORY, whole // cores()))
 
 
 @dataclass(frozen=True)

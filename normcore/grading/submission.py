@@ -85,8 +85,11 @@ def handed_in(folder: Path) -> tuple[datetime.datetime | None, str]:
         return None, ""
     text = ""
     if path.is_file() and not path.is_symlink():
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(MAX_DATE + 1)
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read(MAX_DATE + 1)
+        except OSError as error:
+            return None, f"timestamp.txt cannot be read ({error.strerror}): it counts as handed in in time."
         try:
             if len(text) <= MAX_DATE:
                 when = parse_utc(text.strip())

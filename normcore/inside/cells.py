@@ -27,6 +27,11 @@ RUNNING = {"time", "timeit", "capture", "prun"}  # magics that run the rest of t
 AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
+def _seconds_of(definition: ast.stmt) -> float:
+    """What a definition has though a cell's time is over: tasks need what it defines. Imports read files."""
+    return 10.0 if isinstance(definition, (ast.Import, ast.ImportFrom)) else 1.0
+
+
 class TooLong(BaseException):
     """A cell's time is over. TimeoutError is an OSError, which much code takes for a missing file."""
 
@@ -71,7 +76,7 @@ class Cells:
             definition = isinstance(statement, DEFINITIONS)
             if not definition and (left <= 0 or self._seconds <= 0):
                 continue
-            limit = 1.0 if definition else min(left, self._seconds)
+            limit = _seconds_of(statement) if definition else min(left, self._seconds)
             before = self._seconds
             try:
                 with self._alarm(limit):

@@ -42,7 +42,7 @@ def moments(x, mask, count, TOGETHER: tl.constexpr):
     A float32 mean of M is off by u·|M| (u: unit roundoff), which would move the whole row. What is left over
     is the mean of x − mean, so it is measured too.
 
-    Source: Chan, Golub and LeVeque (1983), section 3 (the corrected two-pass algorithm).
+    Source: Chan, Golub and LeVeque (1983), equation 1.7 (the corrected two-pass algorithm).
     """
     near = total(tl.where(mask, x, 0.0), TOGETHER) * (1.0 / count)
     apart = tl.where(mask, x - near, 0.0)
@@ -55,7 +55,7 @@ def moments(x, mask, count, TOGETHER: tl.constexpr):
 def merge(count_a, mean_a, squares_a, count_b, mean_b, squares_b):
     """Count, mean and Σ (x − mean)² of two sets taken together.
 
-    Source: Chan, Golub and LeVeque (1983), section 2.
+    Source: Chan, Golub and LeVeque (1983), equations 1.5a and 1.5b.
     """
     count = count_a + count_b
     share = count_b / tl.maximum(count, 1.0)

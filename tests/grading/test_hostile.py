@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from normcore.checks.catalogue import find_problem_set, names
+from normcore.checks.notebook import attempt
 from normcore.gradients import batch_norm_backward
 from normcore.grading import bubblewrap, sandbox
 from normcore.grading.grade import RIGHT, grade
@@ -204,6 +205,17 @@ def test_whoever_learns_of_their_cases_gets_others(tmp_path):
         graded(tmp_path, {"normalize": source + more}).tasks["normalize"].message for more in ("", "#", "")
     ]
     assert said[0] != said[1] and said[0] == said[2]
+
+
+def test_what_was_called_has_the_names_that_a_learner_writes(tmp_path):
+    """Those of the visible check, and no operator's."""
+    source = "def normalize(x, dim, eps):\n    return torch.nn.functional.layer_norm(x, x.shape, eps=eps)"
+    namespace = {"torch": torch}
+    exec(source, namespace)
+    visible = find_problem_set("ps02").checks["normalize"]
+    said = attempt(visible, namespace["normalize"], seed=0, count=1).message
+    assert "it calls torch.nn.functional.layer_norm, which does the task" in said
+    assert graded(tmp_path, {"normalize": source}).tasks["normalize"].message == said
 
 
 def test_neighbouring_slots_have_cores_of_their_own(tmp_path, monkeypatch):

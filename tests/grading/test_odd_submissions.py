@@ -138,6 +138,44 @@ def test_a_link_as_the_date_tells_nothing_of_its_target(course):
     assert "timestamp.txt holds no date" in shown and secret[:8] not in shown
 
 
+def test_a_date_that_cannot_be_read_ends_nothing(course, monkeypatch, capsys):
+    """Neither of a new submission nor of one that is unchanged."""
+    hand_in(course, "anna")
+    stamp = hand_in(course, "odd").parent / "timestamp.txt"
+    stamp.write_text("2026-01-10 12:00:00 UTC")
+
+    def denied(path, *arguments, **more):
+        if path == stamp:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open(path, *arguments, **more)
+
+    monkeypatch.setattr(submission, "open", denied, raising=False)  # root may read everything
+    for graded in (2, 0):
+        assert main(["grade", "ps02", "--course", str(course.root), "--workers", "1"]) == 0
+        said = "".join(capsys.readouterr())
+        assert f"{graded} graded" in said
+        where = course.autograded("odd", "ps02").read_text("utf-8") if graded else said
+        assert "timestamp.txt cannot be read (Permission denied): it counts as handed in in time" in where
+        assert sum(marks(course, "anna").values()) == sum(marks(course, "odd").values()) == points()
+
+
+def test_a_penalty_that_fails_ends_nothing(course, monkeypatch, capsys):
+    stamp = hand_in(course, "odd").parent / "timestamp.txt"
+    hand_in(course, "zoe")
+    arguments = ["grade", "ps02", "--course", str(course.root), "--workers", "1"]
+    assert main(arguments) == 0
+    stamp.write_text("2026-01-11 13:00:00 UTC")
+
+    def fails(*_):
+        raise ArithmeticError("no such hour")
+
+    monkeypatch.setattr(batch, "penalize", fails)
+    assert main(arguments) == 0
+    said = "".join(capsys.readouterr())
+    assert "odd: the penalty could not be looked at again: ArithmeticError: no such hour" in said
+    assert "2 unchanged" in said
+
+
 def test_a_file_that_this_machine_cannot_read_is_our_failure(course, monkeypatch, capsys):
     hand_in(course, "anna")
     hidden = hand_in(course, "odd")

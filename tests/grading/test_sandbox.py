@@ -45,7 +45,7 @@ def test_a_submission_has_a_cores_share_of_the_memory(monkeypatch, memory, cores
     page = os.sysconf("SC_PAGE_SIZE")
     pages = {"SC_PAGE_SIZE": page, "SC_PHYS_PAGES": memory * 2**30 // page}
     monkeypatch.setattr(os, "sysconf", pages.__getitem__)
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setattr(Path, "read_text", lambda self, *_: "max\n")
     assert Limits().memory == share * 2**30
     monkeypatch.setattr(Path, "read_text", lambda self, *_: str(cores * 2**30))
