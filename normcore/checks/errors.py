@@ -2,6 +2,7 @@
 
 import linecache
 import traceback
+from collections import Counter
 
 from normcore.checks.check import Case, Check
 from normcore.inside.runner import SOURCE_NAME, OutputError
@@ -61,7 +62,8 @@ def _own(error: BaseException) -> list[tuple[str, int, str]]:
 
 
 def _few(lines: list[str]) -> list[str]:
-    """Endless recursion is the same line a thousand times."""
+    """Endless recursion is the same line, or the same few, a thousand times."""
+    lines = [f"{line} ({times} times)" if times > 1 else line for line, times in Counter(lines).items()]
     if len(lines) <= LINES_SHOWN:
         return lines
     half = LINES_SHOWN // 2
