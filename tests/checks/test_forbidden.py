@@ -80,7 +80,7 @@ def test_a_layer_folded_by_torch_is_seen():
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("step", [10.0**-k for k in range(1, 11)])
 def test_central_differences_are_not_the_gradient(step, seed):
-    """No one step suits all features: neither in the closed form nor at the root."""
+    """No step that is the same for all features will do: neither in the closed form nor at the root."""
 
     def batch_norm_backward(dy, x, gamma, eps):
         x, gamma, dy = x.double(), gamma.double(), dy.double()
