@@ -63,6 +63,8 @@ class Graded:
             for the instructor alone.
         provenance: what the marks came from: hashes, seeds, seconds, bytes.
         pictures: by cell, those of the answers in words.
+        starved: whether a task was stopped that had the processor for less than half of its time: it waited,
+            perhaps for its neighbours.
     """
 
     student: str
@@ -73,6 +75,7 @@ class Graded:
     provenance: dict = field(default_factory=dict)
     attention: dict[str, list[str]] = field(default_factory=dict)
     pictures: dict[str, Pictures] = field(default_factory=dict)
+    starved: bool = False
 
     @property
     def failed(self) -> bool:
@@ -143,7 +146,15 @@ def grade(
         "memory": ended.memory,
     }
     attention = _attention(taken, release, problem_set)
-    return Graded(student, verdicts, taken.sources, "", taken.notes, provenance, attention, taken.pictures)
+    starved = any(_waited(header) for header, _ in ended.answers.values())
+    return Graded(
+        student, verdicts, taken.sources, "", taken.notes, provenance, attention, taken.pictures, starved
+    )
+
+
+def _waited(header: dict) -> bool:
+    late, cpu = header.get("late"), header.get("cpu")
+    return isinstance(late, int | float) and isinstance(cpu, int | float) and cpu < late / 2
 
 
 def _attention(

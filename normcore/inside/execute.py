@@ -147,9 +147,9 @@ def _isolated(task: dict, cells: Cells, seconds: float) -> bytes:
     os.close(reading)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
     if late:
-        return wire.frame({"task": task["name"], "late": seconds})
+        return wire.frame({"task": task["name"], "late": seconds, "cpu": used.ru_utime + used.ru_stime})
     if not data:
         return wire.frame({"task": task["name"], "ended": os.waitstatus_to_exitcode(status)})
     return bytes(data)

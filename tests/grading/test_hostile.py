@@ -207,6 +207,15 @@ def test_whoever_learns_of_their_cases_gets_others(tmp_path):
     assert said[0] != said[1] and said[0] == said[2]
 
 
+@pytest.mark.parametrize(
+    "does, starved", [("__import__('time').sleep(60)", True), ("while True: pass", False)]
+)
+def test_a_task_that_waits_is_told_from_one_that_computes(tmp_path, does, starved):
+    result = graded(tmp_path, {"normalize": f"def normalize(x, dim, eps):\n    {does}"})
+    assert "stopped after 2 seconds" in result.tasks["normalize"].message
+    assert result.starved is starved
+
+
 def test_what_was_called_has_the_names_that_a_learner_writes(tmp_path):
     """Those of the visible check, and no operator's."""
     source = "def normalize(x, dim, eps):\n    return torch.nn.functional.layer_norm(x, x.shape, eps=eps)"
