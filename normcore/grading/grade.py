@@ -18,12 +18,13 @@ import torch
 
 from normcore.checks.catalogue import HIDDEN_CASES, ProblemSet, find_problem_set
 from normcore.checks.check import Case, Check
-from normcore.checks.forbidden import spoken
+from normcore.checks.forbidden import AUTOGRAD, spoken
 from normcore.checks.judge import Judge
+from normcore.checks.tell_apart import TellApart
 from normcore.grading import intake, sandbox
 from normcore.grading.limits import Limits
 from normcore.grading.pictures import Pictures
-from normcore.grading.scan import mentions
+from normcore.grading.scan import mentions, steps
 from normcore.inside import wire
 
 __all__ = ["Graded", "TaskVerdict", "environment", "grade", "hash_of_checks", "seed_of"]
@@ -166,6 +167,7 @@ def _attention(
     any_task = frozenset().union(*(check.forbidden for check in checks.values()))
     found = {
         name: mentions(source, checks[name].forbidden if name in checks else any_task)
+        + (steps(source) if name in checks and _is_derivation(checks[name]) else [])
         for name, source in taken.cells
         if source not in released
     }
@@ -174,6 +176,11 @@ def _attention(
         cell: [n for n in names if not n.startswith("normcore.checks.")] for cell, names in found.items()
     }
     return {cell: names for cell, names in named.items() if names}
+
+
+def _is_derivation(check: Check) -> bool:
+    """Whether a gradient is to be derived. A test of one may take steps."""
+    return check.forbidden >= AUTOGRAD and not isinstance(check, TellApart)
 
 
 @cache

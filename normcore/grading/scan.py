@@ -5,11 +5,12 @@ compares itself with the built-in is fine, and so may be code that looks at fram
 """
 
 import ast
+import builtins
 import re
 from itertools import islice
 from operator import itemgetter
 
-__all__ = ["mentions"]
+__all__ = ["mentions", "steps"]
 
 # By what one reaches around the rules, or out of one's own function.
 TOOLS = re.compile(
@@ -34,6 +35,7 @@ AUTOGRAD = re.compile(
 )
 SHOWN, MOST = 80, 10  # characters of a name, and names of a cell
 KEPT = 200
+BUILTINS = frozenset(dir(builtins))
 # imported or written at the start of every notebook, under these names
 ALIASES = {"F": "torch.nn.functional", "nn": "torch.nn", "np": "numpy"}
 
@@ -48,9 +50,8 @@ def mentions(source: str, forbidden: frozenset[str]) -> list[str]:
     Returns:
         Such as ["torch.nn.functional.batch_norm (line 4)"].
     """
-    try:
-        tree = ast.parse(re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.M))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = _parsed(source)
+    if tree is None:
         return []
     patterns = [TOOLS, BUILT_IN] + [AUTOGRAD] * any(name.startswith("torch.autograd") for name in forbidden)
     found: dict[str, int] = {}
@@ -59,6 +60,46 @@ def mentions(source: str, forbidden: frozenset[str]) -> list[str]:
             found.setdefault(name if len(name) <= SHOWN else f"{name[:SHOWN]}…", line)
     told = [f"{name} (line {line})" for name, line in islice(found.items(), MOST)]
     return told + [f"and {len(found) - MOST} more"] * (len(found) > MOST)
+
+
+def steps(source: str) -> list[str]:
+    """Where a cell goes a step there and back, as numerical derivatives do: f(x + h) beside f(x − h) or f(x),
+    or `x[i] += h` beside `y[i] -= h`.
+
+    Returns:
+        Such as ["forward at two points a step apart (line 7)"].
+    """
+    tree = _parsed(source)
+    points: dict[tuple[str, str], dict[str, int]] = {}
+
+    def note(name: str, at: ast.expr, way: str, line: int) -> None:
+        if (
+            at.lineno == at.end_lineno and (at.end_col_offset or 0) - at.col_offset <= KEPT
+        ):  # or it may be deep
+            points.setdefault((name, ast.unparse(at)), {}).setdefault(way, line)
+
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in BUILTINS:
+            for argument in node.args:
+                if isinstance(argument, ast.BinOp) and isinstance(argument.op, (ast.Add, ast.Sub)):
+                    note(node.func.id, argument.left, type(argument.op).__name__, node.lineno)
+                else:
+                    note(node.func.id, argument, "", node.lineno)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.op, (ast.Add, ast.Sub)):
+            note("a value", node.value, type(node.op).__name__, node.lineno)
+    return [
+        f"{_short(name)} at two points a step apart (line {min(lines.values())})"
+        for (name, _), lines in points.items()
+        if len(lines) > 1
+    ][:MOST]
+
+
+def _parsed(source: str) -> ast.Module | None:
+    """None for what is no Python."""
+    try:
+        return ast.parse(re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.M))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _short(name: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 from normcore.checks.audit import solution_sources
 from normcore.checks.catalogue import find_problem_set, names
 from normcore.checks.forbidden import AUTOGRAD, NORMALIZATIONS
-from normcore.grading.scan import mentions
+from normcore.checks.tell_apart import TellApart
+from normcore.grading.scan import mentions, steps
 from tests.checks.styles import ANSWERS
 from tests.commands import ROOT
 from tests.grading.corpus import BUILT_IN, FORBIDDEN
@@ -68,6 +69,31 @@ def test_answers_name_nothing(name):
     for task, check in checks.items():
         assert mentions(sources[task], check.forbidden) == [], task
         assert mentions(inspect.getsource(getattr(ANSWERS[name], task)), check.forbidden) == [], task
+        if not isinstance(check, TellApart):
+            assert steps(sources[task]) == steps(inspect.getsource(getattr(ANSWERS[name], task))) == [], task
+
+
+# of f at x, and of x's entries one by one, with a step for all or one for each feature
+DIFFERENCES = {
+    "central": "def b(dy, x):\n    return (f(x + h) - f(x - h)) / (2 * h)",
+    "one-sided": "y = f(x)\nd = (f(x + 1e-6) - y) / 1e-6",
+    "in two lines": "up = f(x + h[i] * e, gamma)\ndown = f(x - h[i] * e, gamma)",
+    "entry by entry": "p, q = x.clone(), x.clone()\np[i] += h\nq[i] -= h\nd = (f(p) - f(q)) / (2 * h)",
+    "four points": "d = (8 * (f(x + h) - f(x - h)) - f(x + 2 * h) + f(x - 2 * h)) / (12 * h)",
+}
+
+
+@pytest.mark.parametrize("source", DIFFERENCES.values(), ids=DIFFERENCES)
+def test_numerical_derivatives_are_seen(source):
+    (said, *_) = steps(source)
+    assert "at two points a step apart (line" in said
+
+
+def test_counting_is_no_derivative_and_deep_sources_take_no_time():
+    assert steps("for i in range(n):\n    for j in range(n - 1): k += 1\nprint(max(a), max(a - b))") == []
+    start = time.process_time()
+    assert steps("f(" + "+".join(["x"] * 5000) + ")\n" + "f(g(" * 50 + "x" + "))" * 50) == []
+    assert time.process_time() - start < 10
 
 
 def test_the_release_names_nothing():
