@@ -73,9 +73,8 @@ def steps(source: str) -> list[str]:
     points: dict[tuple[str, str], dict[str, int]] = {}
 
     def note(name: str, at: ast.expr, way: str, line: int) -> None:
-        if (
-            at.lineno == at.end_lineno and (at.end_col_offset or 0) - at.col_offset <= KEPT
-        ):  # or it may be deep
+        width = (at.end_col_offset or 0) - at.col_offset
+        if at.lineno == at.end_lineno and width <= KEPT:  # a longer one may be deep
             points.setdefault((name, ast.unparse(at)), {}).setdefault(way, line)
 
     for node in ast.walk(tree) if tree else ():

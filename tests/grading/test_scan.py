@@ -69,7 +69,7 @@ def test_answers_name_nothing(name):
     for task, check in checks.items():
         assert mentions(sources[task], check.forbidden) == [], task
         assert mentions(inspect.getsource(getattr(ANSWERS[name], task)), check.forbidden) == [], task
-        if not isinstance(check, TellApart):
+        if check.forbidden >= AUTOGRAD and not isinstance(check, TellApart):
             assert steps(sources[task]) == steps(inspect.getsource(getattr(ANSWERS[name], task))) == [], task
 
 
