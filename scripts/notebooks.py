@@ -96,6 +96,11 @@ def repository_url() -> str:
     return _config()["repository"]["url"]
 
 
+def in_the_repository(path: str) -> str:
+    """The address of a file: a relative one leads nowhere once a notebook is saved elsewhere."""
+    return f"{repository_url()}/blob/{_config()['repository']['branch']}/{path}"
+
+
 def _config() -> dict:
     return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
 
@@ -134,8 +139,7 @@ def _chapter(text: Text) -> str:
     if not page.is_file():
         raise SourceError(text.path, 1, f"there is no chapter book/{text.chapter}.md")
     title = re.search("^# (.+)$", page.read_text("utf-8"), flags=re.M)[1]
-    branch = _config()["repository"]["branch"]
-    return f"[*{title}*]({repository_url()}/blob/{branch}/book/{page.stem}.ipynb)"
+    return f"[*{title}*]({in_the_repository(f'book/{page.stem}.ipynb')})"
 
 
 def colab_notebook(page: Path, setup: str) -> str:
@@ -169,13 +173,18 @@ def plain_markdown(text: str) -> str:
     text = re.sub(r"\{py:\w+\}`([^`<]+) <[^`>]+>`", r"\1", text)
     text = re.sub(r"\{py:\w+\}`~?([\w.]+)`", r"`\1`", text)
     text = re.sub(r":::\{widget\} [\w-]+\n(.*?)\n:::", r"\1", text, flags=re.S)
-    text = re.sub(r"\]\((?!https?:)([\w./-]+)\.md(#[\w-]+)?\)", r"](\1.ipynb)", text)
+    text = re.sub(r"\]\((?!https?:)([\w./-]+)\.md(#[\w-]+)?\)", lambda m: f"]({_of_page(m[1])})", text)
     return _directives(text)
 
 
 def problem_set_link(name: str) -> str:
-    """Beside the page's notebook, in the repository."""
-    return f"**Problem set**: [{name}.ipynb](../exercises/{name}/{name}.ipynb)"
+    return f"**Problem set**: [{name}.ipynb]({in_the_repository(f'exercises/{name}/{name}.ipynb')})"
+
+
+def _of_page(name: str) -> str:
+    """A page as a notebook, if it has one."""
+    ending = "ipynb" if (ROOT / "book" / f"{name}.ipynb").is_file() else "md"
+    return in_the_repository(f"book/{name}.{ending}")
 
 
 def claims_table(names: list[str]) -> str:

@@ -207,3 +207,15 @@ def test_the_colab_notebook_of_a_page_has_its_code_and_no_markup_of_the_books(pa
     page = jupytext.read(path.with_suffix(".md"), fmt="md:myst")
     code = [cell.source for cell in page.cells if cell.cell_type == "code"]
     assert code == [c.source for c in notebook.cells if c.cell_type == "code" and c.id != "setup"]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *RELEASES], ids=lambda path: path.stem)
+def test_links_lead_somewhere_wherever_the_notebook_is_saved(path):
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\(([^()\s]+(?:\([^()\s]*\)[^()\s]*)*)\)", text)
+    ours = notebooks.in_the_repository("")
+    assert links
+    for link in links:
+        assert link.startswith("https://"), link
+        assert not link.startswith(ours) or (ROOT / link.removeprefix(ours)).is_file(), link
