@@ -232,6 +232,13 @@ def test_a_wrong_vector_is_called_by_its_name_and_a_wrong_input_by_its_shape(nam
         run(torch.randn(4))
 
 
+def test_what_is_missing_or_too_long_is_named():
+    with pytest.raises(RuntimeError, match="running_mean and running_std must be given"):
+        F.batch_renorm(torch.ones(3, 4), None, torch.ones(4))
+    with pytest.raises(RuntimeError, match=r"last dimensions of the input must be .*\(5,\).*\(4, 6\)"):
+        F.dynamic_tanh(torch.ones(4, 6), torch.tensor(0.5), torch.ones(5))
+
+
 @pytest.mark.parametrize("name", [n for n, (_, v) in OF_CHANNELS.items() if "running_" in v])
 def test_half_of_the_running_averages_is_refused(name):
     signature = inspect.signature(getattr(F, name)).parameters

@@ -164,5 +164,7 @@ def dynamic_tanh(
     Source: Zhu, Chen, He, LeCun and Liu (2025), section 4 and Algorithm 1.
     """
     check_floating(input)
+    if weight is not None:
+        check_normalized_shape("dynamic_tanh", input, weight.shape, weight, bias)
     x = input.to(accumulation_dtype(input.dtype))
     return scale_and_shift((alpha * x).tanh_(), weight, bias, input.dtype)
