@@ -29,7 +29,9 @@ def explain(check: Check, case: Case, error: BaseException, visible: bool = Fals
         return _unwritten(check, frames[-1][0] if frames else check.name)
     lines = _few([f"  line {number} of {name}: {text}" for name, number, text in frames])
     if isinstance(error, KeyboardInterrupt):
-        return "\n".join([f"{check.name} was interrupted.", *head, *lines[-2:]])
+        return "\n".join([f"{check.name} was interrupted.", head[0], *lines[-2:]])
+    if isinstance(error, RecursionError):
+        head = head[:1]  # how it was called matters less than that it calls itself
     if isinstance(error, SystemExit):
         return "\n".join([f"{check.name} ended the program with exit(). Return the result.", *head, *lines])
     return "\n".join(
