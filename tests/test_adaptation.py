@@ -309,7 +309,7 @@ def test_folding_a_residual_network_folds_what_torch_fx_does_and_keeps_its_names
         folded = fold(model)
     torch.testing.assert_close(folded(x), model.eval()(x))
     norms = [name for name, m in model.named_modules() if isinstance(m, tnn.BatchNorm2d)]
-    assert len(norms) == 10
+    assert len(norms) == 20
     assert all(isinstance(folded.get_submodule(name), tnn.Identity) for name in norms)
     theirs = fuse(as_torch(model).eval())
     for name, module in theirs.named_modules():

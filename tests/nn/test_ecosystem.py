@@ -15,7 +15,7 @@ from tests.layers import WITH_BIAS, random_input, randomize
 from tests.networks import resnet, transformer
 from tests.nn.test_sync import free_port, start
 
-NETWORKS = {"resnet": (resnet, (4, 3, 16, 16)), "transformer": (transformer, (4, 5, 8))}
+NETWORKS = {"resnet": (resnet, (4, 3, 32, 32)), "transformer": (transformer, (4, 5, 8))}
 both = pytest.mark.parametrize("network", NETWORKS)
 modes = pytest.mark.parametrize("training", [True, False])
 
@@ -27,7 +27,7 @@ def pair(network, dtype=torch.float64):
     randomize(theirs)
     with torch.no_grad():
         for parameter in theirs.parameters():  # so that nothing grows through the layers
-            parameter.mul_(0.3) if parameter.dim() > 1 else parameter.abs_().add_(0.1)
+            parameter.div_(parameter[0].numel() ** 0.5) if parameter.dim() > 1 else parameter.abs_().add_(0.1)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     return ours, theirs, random_input(shape, dtype)
 
@@ -64,7 +64,7 @@ def test_what_looks_for_norms_finds_ours(network):
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_update_bn(momentum):
     ours, theirs, _ = pair("resnet")
-    loader = [(random_input((4, 3, 16, 16), seed=s), torch.zeros(4)) for s in range(3)]
+    loader = [(random_input((4, 3, 32, 32), seed=s), torch.zeros(4)) for s in range(3)]
     for model in (ours, theirs):
         for m in model.modules():
             if isinstance(m, tnn.BatchNorm2d):
@@ -87,7 +87,7 @@ def test_convert_sync_batchnorm_torchs_and_ours():
     found = tnn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(ours))
     assert sum(isinstance(m, tnn.SyncBatchNorm) for m in found.modules()) == count + 1  # the ghost too
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(ours)
-    assert sum(type(m) is nn.SyncBatchNorm for m in converted.modules()) == count == 10
+    assert sum(type(m) is nn.SyncBatchNorm for m in converted.modules()) == count == 20
     assert type(converted.layer1.ghost) is nn.GhostBatchNorm
     after = dict(converted.named_parameters(remove_duplicate=False))
     assert before.keys() == after.keys() and all(after[k] is p for k, p in before.items())
