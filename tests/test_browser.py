@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 from playwright.sync_api import expect
 
-from tests.test_book import CHAPTERS, PAGES, REFERENCE, site  # noqa: F401 a fixture
+from tests.test_book import CHAPTERS, PAGES, site  # noqa: F401 a fixture
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -116,13 +116,6 @@ def test_nothing_scrolls_sideways_and_axe_finds_nothing_of_ours(opened, page, th
     found = Axe().run(shown, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
     ours = {v["id"]: v["nodes"][0]["html"][:200] for v in found if v["impact"] in ("serious", "critical")}
     assert not {rule: node for rule, node in ours.items() if rule not in THEIRS}
-
-
-@pytest.mark.parametrize("page", REFERENCE)
-def test_no_formula_of_the_reference_scrolls_or_is_cut(opened, page):
-    for name, width in WIDTHS.items():
-        shown = opened(f"{page}.html", width)
-        assert not shown.evaluate(SIDEWAYS, name == "phone"), (name, width)
 
 
 # Colours that move to their place are measured there: what was opened or styled last is drawn, and at rest.
