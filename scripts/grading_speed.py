@@ -26,6 +26,7 @@ from nbgrader.api import Gradebook
 from normcore.checks.catalogue import find_problem_set, names
 from normcore.grading.batch import grade_all
 from normcore.grading.course import Course
+from normcore.grading.limits import cores
 from normcore.grading.trust import VARIABLE
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     name = options.problem_set
-    print(f"{options.submissions} submissions to {name}, {os.cpu_count()} cores")
+    print(f"{options.submissions} submissions to {name}, {cores()} cores")
     with tempfile.TemporaryDirectory() as folder:
         ours = _course(Path(folder) / "ours", name, options.submissions)
         if options.alone:
