@@ -172,7 +172,8 @@ def plain_markdown(text: str) -> str:
     text = re.sub(r":::\{claims\} ([\w/ -]+)\n:::", lambda m: claims_table(m[1].split()), text)
     text = re.sub(r"\{py:\w+\}`([^`<]+) <[^`>]+>`", r"\1", text)
     text = re.sub(r"\{py:\w+\}`~?([\w.]+)`", r"`\1`", text)
-    text = re.sub(r":::\{widget\} [\w-]+\n(.*?)\n:::", r"\1", text, flags=re.S)
+    played = r"The published page has a figure here to play with: \1"
+    text = re.sub(r":::\{widget\} [\w-]+\n(.*?)\n:::", played, text, flags=re.S)
     text = re.sub(r"\]\((?!https?:)([\w./-]+)\.md(#[\w-]+)?\)", lambda m: f"]({_of_page(m[1])})", text)
     return _directives(text)
 

@@ -318,22 +318,32 @@ def test_every_public_name_is_a_target_and_a_heading_of_the_reference(site):
     assert methods.count("<tr") == len(api.public("normcore.functional")) + 1
 
 
-WIDGETS = {"index-sets": "book/transform", "batch-norm": "book/inference"}
+def widgets_of(page):
+    return re.findall(r"^:::\{widget\} ([\w-]+)$", (ROOT / f"{page}.md").read_text("utf-8"), flags=re.M)
 
 
-@pytest.mark.parametrize("name, page", WIDGETS.items())
-def test_a_figure_to_play_with_is_on_its_page_and_says_so_without_a_script(site, name, page):
+WIDGETS = [(page, name) for page in PAGES for name in widgets_of(page)]
+
+
+@pytest.mark.parametrize("page, name", WIDGETS)
+def test_a_figure_to_play_with_is_on_its_page_and_has_a_picture_without_a_script(site, page, name):
     found = elements(site, page)
     assert ("div", {"class": "widget", "data-widget": name}) in found
-    scripts = [a["src"] for tag, a in found if tag == "script" and name in (a.get("src") or "")]
-    assert len(scripts) == 1
-    script = ((site / page).parent / scripts[0]).resolve()
-    assert script.read_text("utf-8") == (ROOT / f"book/_static/widgets/{name}.js").read_text("utf-8")
+    for script in ("widgets", f"widgets/{name}"):
+        (source,) = {
+            a["src"] for tag, a in found if tag == "script" and f"_static/{script}.js" in (a.get("src") or "")
+        }
+        shown = ((site / page).parent / source).resolve().read_text("utf-8")
+        assert shown == (ROOT / f"book/_static/{script}.js").read_text("utf-8")
     text = (site / f"{page}.html").read_text("utf-8")
-    assert re.search(r"<noscript>[^<]{60,}</noscript>", text)
-    notebook = (ROOT / f"{page}.ipynb").read_text("utf-8")
-    assert "{widget}" not in notebook and "has a figure here to play with" in notebook
+    instead = re.findall(rf'data-widget="{name}"><noscript>(.*?)</noscript>', text, flags=re.S)
+    still = (ROOT / f"book/_static/widgets/{name}.svg").read_text("utf-8")
+    assert len(instead) == 1 and still in instead[0]
+    assert re.search(r"<p>With JavaScript, this is a figure to play with: [^<]{60,}</p>", instead[0])
+    if (notebook := ROOT / f"{page}.ipynb").is_file():
+        told = notebook.read_text("utf-8")
+        assert "{widget}" not in told and "has a figure here to play with" in told
 
 
 def test_every_widget_has_its_page():
-    assert {path.stem for path in (ROOT / "book/_static/widgets").iterdir()} == set(WIDGETS)
+    assert {path.stem for path in (ROOT / "book/_static/widgets").iterdir()} == {name for _, name in WIDGETS}

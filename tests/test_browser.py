@@ -5,7 +5,6 @@ Chromium of the system is driven with its scroll bars shown: hidden ones hide wh
 
 import gzip
 import re
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,11 +14,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 from playwright.sync_api import expect
 
-from tests.test_book import CHAPTERS, PAGES, site  # noqa: F401 a fixture
+from scripts.stills import chromium
+from tests.test_book import CHAPTERS, PAGES, REFERENCE, site  # noqa: F401 a fixture
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
+CHROMIUM = chromium()
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium")
 
 WIDTHS = {"phone": 390, "laptop": 1280, "desktop": 1440}
@@ -105,19 +103,39 @@ SIDEWAYS = """(phone) => {
 }"""
 
 
+@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
+def test_nothing_scrolls_sideways(opened, page):
+    """As it is turned from a phone to a desktop."""
+    shown = opened(f"{page}.html", WIDTHS["phone"])
+    shown.evaluate(OPEN)
+    for name, width in WIDTHS.items():
+        shown.set_viewport_size({"width": width, "height": 900})
+        shown.evaluate(SETTLED)
+        assert not shown.evaluate(SIDEWAYS, name == "phone"), (name, width)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
-def test_nothing_scrolls_sideways_and_axe_finds_nothing_of_ours(opened, page, theme):
-    for name, width in WIDTHS.items():
-        shown = opened(f"{page}.html", width, theme)
-        shown.evaluate(OPEN)
-        assert not shown.evaluate(SIDEWAYS, name == "phone"), (name, width)
+def test_axe_finds_nothing_of_ours_and_paper_is_dark_on_white(opened, page, theme):
+    shown = opened(f"{page}.html", WIDTHS["desktop"], theme)
+    shown.evaluate(OPEN)
     shown.evaluate(SETTLED)
     found = Axe().run(shown, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
     ours = {v["id"]: v["nodes"][0]["html"][:200] for v in found if v["impact"] in ("serious", "critical")}
     assert not {rule: node for rule, node in ours.items() if rule not in THEIRS}
+    shown.emulate_media(media="print", color_scheme=theme)
+    pale = shown.evaluate(PALE)
+    assert not pale, pale[:5]
 
 
+PALE = """() => {
+  const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const found = [];
+  for (const e of document.querySelectorAll("article.bd-article :is(h1, h2, p, li, td, pre, span)")) {
+    if (e.offsetParent && e.textContent.trim() && light(getComputedStyle(e).color) > 140) found.push(e.outerHTML.slice(0, 80));
+  }
+  return found;
+}"""
 # Colours that move to their place are measured there: what was opened or styled last is drawn, and at rest.
 SETTLED = """async () => {
   await document.fonts.ready;
@@ -125,21 +143,6 @@ SETTLED = """async () => {
   const ends = document.getAnimations().filter((a) => a.effect.getComputedTiming().endTime < Infinity);
   await Promise.all(ends.map((a) => a.finished.catch(() => null)));
 }"""
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_print_from_dark_is_dark_on_white(opened, page):
-    shown = opened(f"{page}.html", theme="dark")
-    shown.emulate_media(media="print", color_scheme="dark")
-    pale = shown.evaluate("""() => {
-      const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).map(Number); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-      const found = [];
-      for (const e of document.querySelectorAll("article.bd-article :is(h1, h2, p, li, td, pre, span)")) {
-        if (e.offsetParent && e.textContent.trim() && light(getComputedStyle(e).color) > 140) found.push(e.outerHTML.slice(0, 80));
-      }
-      return found;
-    }""")
-    assert not pale, pale[:5]
 
 
 @pytest.mark.parametrize("asked, section", [

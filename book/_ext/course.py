@@ -130,20 +130,26 @@ class CheckMessage(SphinxDirective):
 
 
 class Widget(SphinxDirective):
-    """A figure to play with; its content stands in where there is no script."""
+    """A figure to play with; without a script its still picture and the content stand in."""
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
-        if not (ROOT / "book" / "_static" / "widgets" / f"{name}.js").is_file():
-            raise self.error(f"there is no widget {name!r} in book/_static/widgets")
-        source = "../" * self.env.docname.count("/") + f"_static/widgets/{name}.js"
-        instead = html.escape(" ".join(self.content))
+        folder = ROOT / "book" / "_static" / "widgets"
+        for kind in ("js", "svg"):
+            if not (folder / f"{name}.{kind}").is_file():
+                raise self.error(f"there is no widget {name!r}: it needs {folder / name}.{kind}")
+            self.env.note_dependency(str(folder / f"{name}.{kind}"))
+        still = (folder / f"{name}.svg").read_text("utf-8")
+        said = f"With JavaScript, this is a figure to play with: {' '.join(self.content)}"
+        instead = f"{still}<p>{html.escape(said)}</p>"
+        static = "../" * self.env.docname.count("/") + "_static"
         text = (
             f'<div class="widget" data-widget="{name}"><noscript>{instead}</noscript></div>'
-            f'<script defer src="{source}"></script>'
+            f'<script defer src="{static}/widgets.js"></script>'
+            f'<script defer src="{static}/widgets/{name}.js"></script>'
         )
         return [nodes.raw("", text, format="html")]
 

@@ -8,7 +8,7 @@ becomes a fraction over a root. What is read:
     √a, √(…), ‖…‖, <…, …>        roots, lengths, products
     a / b                        a fraction, of all that stands side by side; a/b stays on its line
     Σ, Σ_i before an operand     a sum; elsewhere the letter
-    two spaces and more          a gap between statements
+    two spaces and more          a gap between statements; from four on, a line that is long ends there
     words, `code`                upright
 """
 
@@ -32,13 +32,26 @@ SCRIPT = re.compile(rf"_(\{{[^}}]*\}}|[{LETTER}0-9]+(?:,[{LETTER}]+)*′?…?)|(
 CODE = re.compile(r"`([^`]+)`|[a-z]{3,}(?:_[a-z]{3,})+")
 FUNCTIONS = {"tr"}  # that stand without brackets
 WORD = re.compile(r"[A-Za-z][A-Za-z-]*[A-Za-z]")
+WIDE = 60  # characters of a docstring: about what a column of text holds beside the contents
 
 
 def to_tex(block: list[str]) -> str:
     """The lines of a formula as the content of one display; an index set has a line of its own."""
     parts = [part for line in block for part in re.split(r" {2,}(?=S(?:_\w+)?(?: =|:))", line.strip())]
-    lines = [_line(part) for part in parts]
+    lines = [_line(short) for part in parts for short in _short(part)]
     return lines[0] if len(lines) == 1 else " \\\\\n".join(f"& {line}" for line in lines)
+
+
+def _short(text: str) -> list[str]:
+    """The same in lines of at most so many characters, ended at wide gaps."""
+    first, *rest = re.split(r" {4,}", text)
+    lines = [first]
+    for part in rest:
+        if len(lines[-1]) + len(part) < WIDE:
+            lines[-1] += "    " + part
+        else:
+            lines.append(part)
+    return lines
 
 
 def _line(text: str) -> str:

@@ -54,9 +54,13 @@ def switchable_norm_backward(
     """Gradients through switchable norm in training, μ = Σ_k w_k μ_k and σ² = Σ_k w′_k σ²_k.
 
         g = γ dy,   s = 1/√(σ² + ε)
-        dμ_nc = −Σ g s,        dσ²_nc = −½ Σ g (x − μ) s³            sums over the positions
-        dx = g s + Σ_k (w_k dμ_k + 2 w′_k dσ²_k (x − μ_k))/m_k,   dμ_k = Σ dμ_nc over S_k, dσ²_k likewise
-        dw_k = Σ_nc dμ_nc μ_k,   and through the softmax  dλ = w ⊙ (dw − <w, dw>);   w′ likewise
+        dμ_nc = −Σ g s,    dσ²_nc = −½ Σ g (x − μ) s³
+        dμ_k = Σ dμ_nc over S_k
+        dx = g s + Σ_k (w_k dμ_k + 2 w′_k dσ²_k (x − μ_k))/m_k
+        dw_k = Σ_nc dμ_nc μ_k,    dλ = w ⊙ (dw − <w, dw>)
+
+    The sums of dμ_nc and dσ²_nc run over the positions; dσ²_k is summed as dμ_k. λ are the weights before
+    the softmax, and w′ goes as w.
 
     Args:
         grad_output: dy, of the shape of input.

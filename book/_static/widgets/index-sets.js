@@ -14,15 +14,10 @@
   // values that differ in mean and spread by example and by channel, so that each set tells something
   const value = (n, c, p) => ((2 * n + 2 * c + 2 * p + n * c + 4 * p * p * (n + 1)) % 11) - 4 + 2 * c - n;
 
-  const element = (tag, attributes = {}, ...children) => {
-    const made = document.createElement(tag);
-    for (const [name, content] of Object.entries(attributes)) made.setAttribute(name, content);
-    made.append(...children);
-    return made;
-  };
+  const { element } = widgets;
   const number = (x) => (Object.is(Math.round(x * 100), -0) ? "0.00" : x.toFixed(2)).replace("-", "−");
 
-  function build(root) {
+  widgets.register("index-sets", (root) => {
     const state = { method: "batch norm", n: true, c: false, p: true, groups: 2, cell: [0, 0, 0] };
 
     const method = element("select", { id: "index-sets-method" });
@@ -73,7 +68,7 @@
     root.append(
       element("div", { class: "widget-controls" },
         element("label", { for: "index-sets-method" }, "method ", method), groupsLabel, axes),
-      tensor, result,
+      element("p", { class: "widget-strip" }, "Rows are the channels C, columns the positions H, W."), tensor, result,
     );
 
     function choose(n, c, p) {
@@ -136,7 +131,6 @@
         (values.length === 1 ? " One value has no spread: x̂ is 0 whatever it is." : "");
     }
     draw();
-  }
-
-  for (const root of document.querySelectorAll('[data-widget="index-sets"]')) build(root);
+    return () => {}; // its cells take their width from the page
+  });
 })();
