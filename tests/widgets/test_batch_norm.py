@@ -30,8 +30,8 @@ def drafts():
         yield torch.tensor([1.0] + [next(normal) for _ in range(LARGEST - 1)], dtype=torch.float64)
 
 
-def put(page, name, value):
-    page.locator(f"#batch-norm-{name}").evaluate(
+def put(page, name, value, figure="batch-norm"):
+    page.locator(f"#{figure}-{name}").evaluate(
         "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", str(value)
     )
 
