@@ -24,7 +24,8 @@ def mlp(
         sizes: widths from the input to the output, such as (64, 100, 100, 10).
         norm: makes the normalization of a hidden layer from its width; None for none.
         position: "before" or "after" the activation. Before it, the linear map has no bias: the
-            normalization would remove it.
+            normalization would remove it. One seed draws the same weights, with and without normalization,
+            in either position: a bias that is left out is drawn all the same.
         activation: makes the activation.
 
     Raises:
@@ -36,7 +37,10 @@ def mlp(
         raise ValueError(f"position must be 'before' or 'after' the activation, but got {position!r}")
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes[:-1]):
-        layers.append(nn.Linear(fan_in, fan_out, bias=norm is None or position == "after"))
+        linear = nn.Linear(fan_in, fan_out)
+        if norm is not None and position == "before":
+            linear.register_parameter("bias", None)
+        layers.append(linear)
         steps = [activation()]
         if norm is not None:
             steps.insert(0 if position == "before" else 1, norm(fan_out))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from normcore.intervals import Interval
+
 __all__ = ["Table", "number", "table"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -80,7 +82,8 @@ def table(columns: Mapping[str, Any], caption: str, formats: Mapping[str, str] |
 
     Args:
         columns: by header, with its unit in brackets: "distance [km]". The first names the rows. An entry is
-            a text, a number, or an array (seeds,), shown as its median, smallest and largest: 98 (91 to 105).
+            a text, a number, an array (seeds,), shown as its median, smallest and largest: 98 (91 to 105),
+            or what `paired` returns, shown as its mean and interval: 1.36 [1.23, 1.49].
         caption: what the table shows, and over what.
         formats: by header, how its numbers are printed, as in an f-string; ".3g" where nothing is said.
 
@@ -112,6 +115,9 @@ def _entry(entry: Any, spec: str) -> tuple[str, float | None]:
     """What is printed, and its value: the median of several."""
     if isinstance(entry, str):
         return entry, None
+    if isinstance(entry, Interval):
+        mean, low, high = (number(v, spec) for v in (entry.mean, entry.low, entry.high))
+        return f"{mean} [{low}, {high}]", entry.mean
     values = np.asarray(entry, float)
     if values.ndim == 0:
         return number(float(values), spec), float(values)

@@ -1,7 +1,8 @@
 """Training as experiments share it."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,16 @@ __all__ = ["accuracy", "random_batches", "steps", "train"]
 
 
 def steps(
-    model: nn.Module, data: Split, *, lr: float, epochs: int, batch_size: int, seed: int
+    model: nn.Module,
+    data: Split,
+    *,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
 ) -> Iterator[float]:
-    """Plain stochastic gradient descent on the cross-entropy, a step at a time: the loss of each batch.
+    """Stochastic gradient descent on the cross-entropy, a step at a time: the loss of each batch.
 
         for step, loss in enumerate(steps(model, data, lr=0.1, epochs=5, batch_size=32, seed=0), 1):
             ...  # measure, in either mode of the model; or stop
@@ -29,6 +37,7 @@ def steps(
         epochs: passes over the training data.
         batch_size: the last, smaller batch of an epoch is left out.
         seed: of the order of the examples.
+        optimizer: made from the parameters and lr; plain gradient descent if nothing is said.
 
     Raises:
         ValueError: a batch larger than the training data.
@@ -36,24 +45,22 @@ def steps(
     if batch_size > len(data.x_train):
         raise ValueError(f"batch_size must be at most {len(data.x_train)} examples, but got {batch_size}")
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    descent = optimizer(model.parameters(), lr=lr)
     for _ in range(epochs):
         order = torch.randperm(len(data.x_train), generator=generator)
         for batch in order[: len(order) // batch_size * batch_size].split(batch_size):
             model.train()
             loss = cross_entropy(model(data.x_train[batch]), data.y_train[batch])
-            optimizer.zero_grad()
+            descent.zero_grad()
             loss.backward()
-            optimizer.step()
+            descent.step()
             yield loss.item()
     model.eval()
 
 
-def train(
-    model: nn.Module, data: Split, *, lr: float, epochs: int, batch_size: int, seed: int
-) -> list[float]:
-    """All of `steps`; the losses. The model is left in evaluation mode."""
-    return list(steps(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed))
+def train(model: nn.Module, data: Split, **how: Any) -> list[float]:
+    """All of `steps`, with its arguments; the losses. The model is left in evaluation mode."""
+    return list(steps(model, data, **how))
 
 
 def random_batches(data: Split, *, count: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,15 +79,22 @@ def random_batches(data: Split, *, count: int, batch_size: int, seed: int) -> It
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: Split, batch_statistics: bool = False) -> float:
-    """Share of the test examples that are classified correctly; the model is left in evaluation mode.
+def accuracy(model: nn.Module, data: Split, batch_statistics: bool = False, on: str = "test") -> float:
+    """Share of the examples that are classified correctly; the model is left in evaluation mode.
 
     Args:
         model: from inputs to logits.
         data: to test with.
-        batch_statistics: normalize by the statistics of the test examples, taken as one batch, instead of
-            by running averages, which are left as they are.
+        batch_statistics: normalize by the statistics of the examples, taken as one batch, instead of by
+            running averages, which are left as they are.
+        on: which part of the data: "train"; "validation", for what is chosen; "test", for what is reported.
+
+    Raises:
+        ValueError: another part.
     """
+    if on not in ("train", "validation", "test"):
+        raise ValueError(f"on must be 'train', 'validation' or 'test', but got {on!r}")
+    x, y = getattr(data, f"x_{on}"), getattr(data, f"y_{on}")
     model.eval()
     tested = copy.deepcopy(model).train() if batch_statistics else model
-    return (tested(data.x_test).argmax(1) == data.y_test).float().mean().item()
+    return (tested(x).argmax(1) == y).float().mean().item()

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -195,7 +196,7 @@ def test_adabn_repairs_a_shifted_domain():
         data = digits(seed)
         model = mlp((64, 64, 64, 10), nn.BatchNorm1d)
         train(model, data, lr=0.1, epochs=5, batch_size=32, seed=seed)
-        shifted = data.__class__(data.x_train, data.y_train, data.x_test * 0.3 + 0.4, data.y_test)
+        shifted = replace(data, x_test=data.x_test * 0.3 + 0.4)
         before.append(accuracy(model, shifted))
         source = copy.deepcopy(model.state_dict())
         adapted = adapt_to_domain(model, [shifted.x_test])

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn as torch_nn
 
 from normcore import nn
@@ -15,9 +16,11 @@ from normcore.training import accuracy, random_batches, steps, train
 def test_digits_are_split_without_overlap_and_reproducibly():
     a, again, other = digits(0), digits(0), digits(1)
     assert torch.equal(a.x_train, again.x_train) and not torch.equal(a.x_train, other.x_train)
-    assert len(a.x_train) + len(a.x_test) == 1797 and len(a.x_test) == 449
+    assert (len(a.x_train), len(a.x_validation), len(a.x_test)) == (1348, 224, 225)
     assert a.x_train.dtype == torch.float32 and a.x_train.min() >= 0 and a.x_train.max() == 1
-    assert len(torch.cat([a.y_train, a.y_test]).bincount()) == 10
+    parts = torch.cat([a.x_train, a.x_validation, a.x_test])
+    assert len(parts.unique(dim=0)) == len(torch.from_numpy(load_digits().data).unique(dim=0))
+    assert len(torch.cat([a.y_train, a.y_validation, a.y_test]).bincount()) == 10
 
 
 def test_rentals_follow_the_rule_that_they_state():
@@ -97,6 +100,23 @@ def test_steps_are_those_of_torchs_loader_and_optimizer():
     assert found == expected[:20]
 
 
+def test_an_optimizer_of_ones_own():
+    data = digits(0)
+    torch.manual_seed(0)
+    ours = mlp((64, 16, 10))
+    theirs = copy.deepcopy(ours)
+    losses = train(ours, data, lr=0.01, epochs=1, batch_size=300, seed=3, optimizer=torch.optim.Adam)
+    optimizer, expected = torch.optim.Adam(theirs.parameters(), lr=0.01), []
+    order = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(3))
+    for batch in order[:1200].split(300):
+        loss = torch.nn.functional.cross_entropy(theirs(data.x_train[batch]), data.y_train[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    assert losses == expected
+
+
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(ValueError, match="batch_size must be at most 1348 examples, but got 1349"):
         train(mlp((64, 10)), digits(0), lr=0.1, epochs=1, batch_size=1349, seed=0)
@@ -143,4 +163,10 @@ def test_accuracy_counts():
             return torch.nn.functional.one_hot(torch.full((len(x),), 3), 10).float()
 
     data = digits(0)
-    assert accuracy(Constant(), data) == pytest.approx((data.y_test == 3).double().mean().item(), abs=1e-6)
+    found = {}
+    for part, y in (("train", data.y_train), ("validation", data.y_validation), ("test", data.y_test)):
+        found[part] = accuracy(Constant(), data, on=part)
+        assert found[part] == pytest.approx((y == 3).double().mean().item(), abs=1e-6)
+    assert accuracy(Constant(), data) == found["test"] != found["validation"]
+    with pytest.raises(ValueError, match="on must be 'train', 'validation' or 'test', but got 'tests'"):
+        accuracy(Constant(), data, on="tests")

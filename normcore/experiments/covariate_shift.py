@@ -16,10 +16,15 @@ from normcore.experiments.panels import draw_panels
 from normcore.models import SIZES, initialise, mlp
 from normcore.training import random_batches
 
-__all__ = ["draw", "gradient_change", "input_change", "measure"]
+__all__ = ["build", "draw", "gradient_change", "input_change", "measure"]
 
 NETWORKS = {"without": None, "with": norms.BatchNorm1d}
 LAYER = 2  # of the linear maps, from 0
+
+
+def build(network: str) -> nn.Sequential:
+    """One of NETWORKS: five hidden layers of 64, He's weights."""
+    return initialise(mlp(SIZES, NETWORKS[network]))
 
 
 def measure(
@@ -35,7 +40,7 @@ def measure(
     def one(network: str, seed: int) -> list[tuple[float, float, float]]:
         data, found = digits(seed), []
         torch.manual_seed(seed)
-        model = initialise(mlp(SIZES, NETWORKS[network])).train()
+        model = build(network).train()
         for step, (x, y) in enumerate(random_batches(data, count=steps, batch_size=batch_size, seed=seed)):
             if step % every:
                 _descend(model, x, y, lr)

@@ -14,7 +14,7 @@ from normcore.models import SIZES, mlp
 from normcore.plotting import band, figure
 from normcore.training import accuracy, steps
 
-__all__ = ["VARIANTS", "DetachedBatchNorm", "draw", "measure"]
+__all__ = ["VARIANTS", "DetachedBatchNorm", "build", "draw", "measure"]
 
 # name → what is taken out of the graph
 VARIANTS = {"right": (), "variance": ("variance",), "mean": ("mean",), "both": ("mean", "variance")}
@@ -45,6 +45,11 @@ class DetachedBatchNorm(nn.BatchNorm1d):
         return (input - mean) * torch.rsqrt(var + self.eps) * self.weight + self.bias
 
 
+def build(variant: str) -> nn.Sequential:
+    """Five hidden layers of 64 with one of VARIANTS of batch norm."""
+    return mlp(SIZES, lambda width: DetachedBatchNorm(width, VARIANTS[variant]))
+
+
 def measure(lr: float, seeds: Sequence[int] = range(5), epochs: int = 6, batch_size: int = 32) -> Grid:
     """Train a network with five hidden layers of 64 on the digits, with the right gradient and wrong ones.
 
@@ -61,7 +66,7 @@ def measure(lr: float, seeds: Sequence[int] = range(5), epochs: int = 6, batch_s
     def one(variant: str, seed: int) -> list[list[float]]:
         data, found = digits(seed), []
         torch.manual_seed(seed)
-        model = mlp(SIZES, lambda width: DetachedBatchNorm(width, VARIANTS[variant]))
+        model = build(variant)
         hidden = [m.weight for m in model if isinstance(m, nn.Linear)][:-1]
         for loss in steps(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed):
             found.append([loss, np.mean([w.detach().norm().item() for w in hidden]), np.nan])

@@ -5,7 +5,7 @@ from itertools import count
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
@@ -16,10 +16,15 @@ from normcore.experiments.panels import draw_panels
 from normcore.models import SIZES, initialise, mlp
 from normcore.training import random_batches
 
-__all__ = ["QUANTITIES", "draw", "measure"]
+__all__ = ["QUANTITIES", "build", "draw", "measure"]
 
 NETWORKS = {"without": None, "with": norms.BatchNorm1d}
 QUANTITIES = ("loss", "gradient", "smoothness")
+
+
+def build(network: str) -> nn.Sequential:
+    """One of NETWORKS: five hidden layers of 64, He's weights."""
+    return initialise(mlp(SIZES, NETWORKS[network]))
 
 
 def measure(
@@ -54,7 +59,7 @@ def measure(
     def one(network: str, seed: int) -> list[tuple[float, ...]]:
         data, found = digits(seed), []
         torch.manual_seed(seed)
-        model = initialise(mlp(SIZES, NETWORKS[network])).train()
+        model = build(network).train()
         for step, (x, y) in enumerate(random_batches(data, count=steps, batch_size=batch_size, seed=seed)):
             start = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
             _, g = _loss_and_gradient(model, x, y)

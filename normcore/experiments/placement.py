@@ -3,18 +3,36 @@
 from collections.abc import Sequence
 from itertools import count
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn as torch_nn
 
 from normcore import nn
+from normcore.adaptation import reestimate
 from normcore.data import digits
 from normcore.experiments.grid import Grid, grid
-from normcore.models import SIZES, mlp
+from normcore.models import SIZES, initialise, mlp
 from normcore.plotting import COLORS, band, figure
 from normcore.training import accuracy, steps, train
 
-__all__ = ["draw", "draw_gaps", "measure", "measure_gaps"]
+__all__ = ["POSITIONS", "build", "draw", "draw_gaps", "measure", "measure_gaps"]
+
+PARTS = ("validation", "test")
+STATISTICS = ("running averages", "precise statistics")
+POSITIONS = ("none", "before", "after")
+
+
+def build(
+    position: str, activation: type[torch_nn.Module] = torch_nn.ReLU, scale: float | None = None
+) -> torch_nn.Sequential:
+    """Five hidden layers of 64 with batch norm at one of POSITIONS.
+
+    Weights are torch's own, or `scale` times He's where a scale is given.
+    """
+    norm = None if position == "none" else nn.BatchNorm1d
+    model = mlp(SIZES, norm, "before" if position == "none" else position, activation)
+    return model if scale is None else initialise(model, scale)
 
 
 def measure(
@@ -23,8 +41,9 @@ def measure(
     epochs: int = 4,
     batch_size: int = 32,
     activation: type[torch_nn.Module] = torch_nn.ReLU,
+    scale: float | None = None,
 ) -> Grid:
-    """Test accuracy on the digits of a network with five hidden layers of 64.
+    """Accuracy on the digits of a network with five hidden layers of 64.
 
     Args:
         learning_rates: of plain stochastic gradient descent.
@@ -32,28 +51,35 @@ def measure(
         epochs: of training.
         batch_size: examples a step.
         activation: of the hidden layers.
+        scale: of the initial weights, in units of He's; None for torch's own.
 
     Returns:
-        Accuracies by position ("none", "before", "after"), seed, lr.
+        Accuracies by position of POSITIONS, on ("validation", to choose by; "test"), by ("running averages",
+        "precise statistics": those of all training data under the final weights), seed, lr.
     """
 
-    def one(position: str, seed: int, lr: float) -> float:
+    def one(position: str, seed: int, lr: float) -> list[list[float]]:
         data = digits(seed)
         torch.manual_seed(seed)
-        norm = None if position == "none" else nn.BatchNorm1d
-        model = mlp(SIZES, norm, "before" if position == "none" else position, activation)
+        model = build(position, activation, scale)
         train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
-        return accuracy(model, data)
+        running = [accuracy(model, data, on=part) for part in PARTS]
+        if position != "none":
+            reestimate(model, [data.x_train])
+        precise = [accuracy(model, data, on=part) for part in PARTS]
+        return np.transpose([running, precise]).tolist()
 
-    axes = {"position": ("none", "before", "after"), "seed": seeds, "lr": learning_rates}
-    return grid(one, axes, epochs=epochs, batch_size=batch_size, activation=activation.__name__)
+    axes = {"position": POSITIONS, "seed": seeds, "lr": learning_rates}
+    along = {"on": PARTS, "by": STATISTICS}
+    settings = {"activation": activation.__name__, "scale": scale}
+    return grid(one, axes, along, epochs=epochs, batch_size=batch_size, **settings)
 
 
 def draw(results: Grid) -> Figure:
-    """Accuracy against the learning rate: medians, and bands from the worst to the best seed."""
+    """Test accuracy, by running averages, against the learning rate: medians and bands over the seeds."""
     labels = {"none": "no batch norm", "before": "before the activation", "after": "after the activation"}
     with figure() as (fig, ax):
-        for name, runs in results.items():
+        for name, runs in results.at(on="test", by="running averages").items():
             band(ax, results.axes["lr"], runs, labels[name])
         ax.set(xscale="log", ylim=(0, 1.02), xlabel="learning rate", ylabel="test accuracy")
         fig.legend(loc="outside upper center")
@@ -73,7 +99,7 @@ def measure_gaps(
     def one(position: str, seed: int) -> list[float]:
         data = digits(seed)
         torch.manual_seed(seed)
-        model = mlp(SIZES, nn.BatchNorm1d, position)
+        model = build(position)
         return [
             accuracy(model, data, batch_statistics=True) - accuracy(model, data)
             for _ in steps(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
@@ -84,7 +110,7 @@ def measure_gaps(
 
 
 def draw_gaps(gaps: Grid, first: int) -> Figure:
-    """The gap after every step behind the first `first`, one line a seed, one panel a position."""
+    """The gap after every step after the first `first`, one line a seed, one panel a position."""
     with figure(2, 1, (5.4, 3.6), sharex=True, sharey=True) as (fig, axes):
         for ax, (position, runs) in zip(axes, gaps.items(), strict=True):
             x, y = gaps.axes["step"][first:], runs[:, first:].T

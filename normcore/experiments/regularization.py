@@ -6,21 +6,21 @@ from itertools import count
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
-from normcore import nn as norms
 from normcore.adaptation import reestimate
 from normcore.data import Split, digits
 from normcore.experiments.grid import Grid, grid
 from normcore.models import initialise
 from normcore.plotting import COLORS, figure
-from normcore.training import train
+from normcore.training import steps, train
 
-__all__ = ["NETWORKS", "draw", "measure", "measure_noise", "measure_variance_shift"]
+__all__ = ["NETWORKS", "best", "build", "draw", "measure", "measure_noise", "measure_variance_shift"]
 
-QUANTITIES = ("train loss", "train accuracy", "test loss", "test accuracy")
+PARTS = ("train", "validation", "test")
+QUANTITIES = tuple(f"{part} {kind}" for part in PARTS for kind in ("loss", "accuracy"))
 # name → (batch norm, dropout)
 NETWORKS = {
     "neither": (False, False),
@@ -30,37 +30,64 @@ NETWORKS = {
 }
 
 
+def build(network: str, dropout: float = 0.5) -> nn.Sequential:
+    """One of NETWORKS: three hidden layers of 128, each linear, batch norm, ReLU, dropout; He's weights."""
+    has_norm, has_dropout = NETWORKS[network]
+    layers: list[Module] = []
+    for fan_in in (64, 128, 128):
+        layers.append(nn.Linear(fan_in, 128))
+        if has_norm:
+            layers.append(nn.BatchNorm1d(128))
+        layers.append(nn.ReLU())
+        if has_dropout:
+            layers.append(nn.Dropout(dropout))
+    return initialise(nn.Sequential(*layers, nn.Linear(128, 10)))
+
+
 def measure(
-    seeds: Sequence[int] = range(10),
+    learning_rates: Sequence[float] = (0.1, 0.3, 1.0),
+    seeds: Sequence[int] = range(20),
+    passes: Sequence[int] = (40, 150),
     examples: int = 200,
     dropout: float = 0.5,
-    lr: float = 0.1,
-    epochs: int = 40,
     batch_size: int = 20,
 ) -> Grid:
-    """Train three hidden layers of 128 on few digits: linear, batch norm, ReLU, dropout.
+    """Train three hidden layers of 128 on few digits; of the others all but 224 are for testing.
 
     Args:
+        learning_rates: of plain gradient descent, the same for all networks.
         seeds: each draws the split, the initial weights and the order of the examples.
+        passes: over the training data, in rising order, after which a network is tested.
         examples: to train on.
         dropout: probability that a unit is left out.
-        lr, epochs, batch_size: of training.
+        batch_size: examples a step.
 
     Returns:
-        By network of NETWORKS, quantity of QUANTITIES, seed; all in evaluation.
+        By network of NETWORKS, quantity of QUANTITIES, seed, lr, passes; all in evaluation. A loss that is
+        not finite ends a run; its losses are inf from there on.
     """
 
-    def one(network: str, seed: int) -> tuple[float, ...]:
-        data = _few(seed, examples)
+    def one(network: str, seed: int, lr: float) -> list[tuple[float, ...]]:
+        data, found = _few(seed, examples), []
+        tests = [count * (examples // batch_size) for count in passes]
         torch.manual_seed(seed)
-        has_norm, has_dropout = NETWORKS[network]
-        model = _network(has_norm, dropout if has_dropout else None)
-        train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
-        return *_test(model, data.x_train, data.y_train), *_test(model, data.x_test, data.y_test)
+        model = build(network, dropout)
+        how = {"lr": lr, "epochs": max(passes), "batch_size": batch_size, "seed": seed}
+        for step, loss in enumerate(steps(model, data, **how), 1):
+            if step in tests:
+                found.append(_test(model.eval(), data))
+            if not np.isfinite(loss):
+                break
+        return found + [_test(model.eval(), data)] * (len(passes) - len(found))
 
-    axes = {"network": NETWORKS, "seed": seeds}
-    settings = {"examples": examples, "dropout": dropout, "lr": lr, "epochs": epochs}
-    return grid(one, axes, {"quantity": QUANTITIES}, batch_size=batch_size, **settings)
+    axes = {"network": NETWORKS, "seed": seeds, "lr": learning_rates}
+    along = {"passes": passes, "quantity": QUANTITIES}
+    return grid(one, axes, along, examples=examples, dropout=dropout, batch_size=batch_size)
+
+
+def best(results: Grid) -> int:
+    """The place in lr of the rate with the highest mean accuracy on the validation data, for one network."""
+    return int(results["validation accuracy"].mean(0).argmax())
 
 
 def measure_variance_shift(
@@ -71,7 +98,7 @@ def measure_variance_shift(
     epochs: int = 40,
     batch_size: int = 20,
 ) -> Grid:
-    """What dropout does to the running variance of the batch norms behind it; arguments as of `measure`.
+    """What dropout does to the running variance of the batch norms after it; arguments as of `measure`.
 
     Returns:
         By seed, layer: the running variance after training with both, over that of the same inputs without
@@ -81,7 +108,7 @@ def measure_variance_shift(
     def one(seed: int) -> list[float]:
         data = _few(seed, examples)
         torch.manual_seed(seed)
-        model = _network(True, dropout)
+        model = build("both", dropout)
         train(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
         with_dropout = _variances(model)
         reestimate(model, [data.x_train])  # with dropout off
@@ -97,33 +124,35 @@ def _variances(model: Module) -> list[float]:
 
 def _few(seed: int, examples: int) -> Split:
     whole = digits(seed)
-    return Split(whole.x_train[:examples], whole.y_train[:examples], whole.x_test, whole.y_test)
-
-
-def _network(has_norm: bool, dropout: float | None) -> Module:
-    layers: list[Module] = []
-    for fan_in in (64, 128, 128):
-        layers.append(nn.Linear(fan_in, 128))
-        if has_norm:
-            layers.append(norms.BatchNorm1d(128))
-        layers.append(nn.ReLU())
-        if dropout is not None:
-            layers.append(nn.Dropout(dropout))
-    return initialise(nn.Sequential(*layers, nn.Linear(128, 10)))
+    x = whole.x_train.split([examples, len(whole.x_train) - examples])
+    y = whole.y_train.split([examples, len(whole.y_train) - examples])
+    return Split(
+        x[0], y[0], whole.x_validation, whole.y_validation,
+        torch.cat([x[1], whole.x_test]), torch.cat([y[1], whole.y_test]),
+    )  # fmt: skip
 
 
 @torch.no_grad()
-def _test(model: Module, x: Tensor, y: Tensor) -> tuple[float, float]:
-    logits = model(x)
-    return cross_entropy(logits, y).item(), (logits.argmax(1) == y).float().mean().item()
+def _test(model: Module, data: Split) -> tuple[float, ...]:
+    found: list[float] = []
+    for part in PARTS:
+        y = getattr(data, f"y_{part}")
+        logits = model(getattr(data, f"x_{part}"))
+        loss = cross_entropy(logits, y).item()
+        found += [loss if np.isfinite(loss) else np.inf, (logits.argmax(1) == y).float().mean().item()]
+    return tuple(found)
 
 
 def draw(results: Grid) -> Figure:
-    """Training and test loss of each network, one dot a seed, a bar at the median."""
+    """Training and test loss of each network after all passes, at the rate that the validation data choose.
+
+    One dot a seed, a bar at the median.
+    """
+    last = results.at(passes=results.axes["passes"][-1])
     with figure(size=(5.4, 2.8)) as (fig, ax):
-        for row, found in enumerate(results.values()):
+        for row, found in enumerate(last.values()):
             for part, color, offset in (("train", "orange", -0.13), ("test", "blue", 0.13)):
-                values = found[f"{part} loss"]
+                values = found[f"{part} loss"][:, best(found)]
                 at = np.full(len(values), row + offset)
                 label = {"train": "training", "test": "test"}[part] if row == 0 else None
                 ax.plot(
@@ -132,7 +161,7 @@ def draw(results: Grid) -> Figure:
                 )  # fmt: skip
                 ax.plot([np.median(values)], at[:1], marker="|", markersize=14, color=COLORS[color])
         ax.set_yticks(range(len(results)), list(results))
-        ax.set(xscale="log", xlabel="loss", ylim=(len(results) - 0.5, -0.5))
+        ax.set(xscale="log", xlabel="loss", ylabel="network", ylim=(len(results) - 0.5, -0.5))
         fig.legend(loc="outside upper center", ncols=2)
     return fig
 

@@ -1,87 +1,219 @@
-"""Steps to a fixed accuracy over a grid of learning rates (chapter: What it buys)."""
+"""Steps to a fixed accuracy over a grid of learning rates and optimizers (chapter: What it buys)."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import Module
 
-from normcore import nn as norms
-from normcore.data import digits
+from normcore.data import Split, digits
 from normcore.experiments.grid import Grid, grid
 from normcore.models import SIZES, initialise, mlp
 from normcore.plotting import COLORS, figure
 from normcore.training import accuracy, steps
 
-__all__ = ["NETWORKS", "draw", "measure"]
+__all__ = [
+    "NETWORKS",
+    "OPTIMIZERS",
+    "arrivals",
+    "best",
+    "build",
+    "draw",
+    "draw_runs",
+    "measure",
+    "measure_time",
+]
 
 # name → where batch norm stands
 NETWORKS = {"without": None, "before": "before", "after": "after"}
+LABELS = {"without": "no batch norm", "before": "before the activation", "after": "after it"}
+# name → optimizer, and its learning rate in units of plain gradient descent's, so that one grid suits all three
+OPTIMIZERS = {
+    "SGD": (torch.optim.SGD, 1.0),
+    "momentum": (partial(torch.optim.SGD, momentum=0.9), 0.1),
+    "Adam": (torch.optim.Adam, 0.1),
+}
+PARTS = ("validation", "test")
+
+
+def build(network: str, activation: type[Module] = nn.ReLU, scale: float = 1.0) -> nn.Sequential:
+    """One of NETWORKS: five hidden layers of 64, the weights `scale` times He's.
+
+    Batch norm is torch's own: normcore's gives the same numbers, and here time counts, too.
+    """
+    position = NETWORKS[network]
+    norm = None if position is None else nn.BatchNorm1d
+    return initialise(mlp(SIZES, norm, position or "before", activation), scale)
+
+
+def arrivals(model: Module, data: Split, *, target: float, every: int, **how) -> tuple[float, float]:
+    """Train until the accuracy on the validation data, and that on the test data, have reached a target.
+
+    Args:
+        model: to train.
+        data: to train on.
+        target: accuracy, by running averages.
+        every: steps between two tests.
+        how: arguments of `normcore.training.steps`; after its last step, or at a loss that is not finite, a
+            run ends in any case.
+
+    Returns:
+        The step at which each of the two is first reached; inf for never.
+    """
+    found = dict.fromkeys(PARTS, np.inf)
+    for step, loss in enumerate(steps(model, data, **how), 1):
+        if not np.isfinite(loss):
+            break
+        if step % every:
+            continue
+        for part in PARTS:
+            if found[part] == np.inf and accuracy(model, data, on=part) >= target:
+                found[part] = step
+        if max(found.values()) < np.inf:
+            break
+    return found["validation"], found["test"]
 
 
 def measure(
     learning_rates: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
-    seeds: Sequence[int] = range(5),
+    seeds: Sequence[int] = range(20),
+    optimizers: Iterable[str] = OPTIMIZERS,
     target: float = 0.9,
-    epochs: int = 10,
+    epochs: int = 16,
     batch_size: int = 32,
-    every: int = 7,
-    activation: type[Module] = nn.ReLU,
-    scale: float = 1.0,
+    every: int = 2,
 ) -> Grid:
-    """Train a network with five hidden layers of 64 on the digits until its test accuracy reaches a target.
+    """Train a network with five hidden layers of 64 on the digits until its accuracy reaches a target.
 
     Args:
-        learning_rates: of plain stochastic gradient descent.
+        learning_rates: of plain gradient descent, the same for all networks; the others' are a tenth of it.
         seeds: each draws the split, the initial weights and the order of the examples.
-        target: test accuracy, by running averages.
+        optimizers: of OPTIMIZERS.
+        target: accuracy, by running averages.
         epochs: after which a run ends in any case.
         batch_size: examples a step.
         every: steps between two tests.
-        activation: of the hidden layers.
-        scale: of the initial weights, in units of He's.
 
     Returns:
-        Steps by network of NETWORKS, seed, lr; inf where the target was not reached.
+        Steps by optimizer, network of NETWORKS, on ("validation", to choose the rate by; "test"), seed, lr;
+        inf where the target was not reached.
     """
 
-    def one(network: str, seed: int, lr: float) -> float:
-        data = digits(seed)
+    def one(optimizer: str, network: str, seed: int, lr: float) -> tuple[float, float]:
         torch.manual_seed(seed)
-        position = NETWORKS[network]
-        norm = None if position is None else norms.BatchNorm1d
-        model = initialise(mlp(SIZES, norm, position or "before", activation), scale)
-        losses = steps(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
-        for step, _ in enumerate(losses, 1):
-            if step % every == 0 and accuracy(model, data) >= target:
-                return step
-        return np.inf
+        maker, unit = OPTIMIZERS[optimizer]
+        return arrivals(
+            build(network), digits(seed), target=target, every=every, lr=lr * unit, epochs=epochs,
+            batch_size=batch_size, seed=seed, optimizer=maker,
+        )  # fmt: skip
 
+    axes = {"optimizer": optimizers, "network": NETWORKS, "seed": seeds, "lr": learning_rates}
     return grid(
-        one, {"network": NETWORKS, "seed": seeds, "lr": learning_rates},
-        target=target, batch_size=batch_size, activation=activation.__name__, scale=scale,
+        one, axes, {"on": PARTS}, target=target, batch_size=batch_size, every=every,
         limit=epochs * (len(digits(0).x_train) // batch_size),
     )  # fmt: skip
 
 
+def best(results: Grid) -> int:
+    """The place in lr of the rate that the validation data choose, for one network and optimizer.
+
+    That with the least geometric mean of steps over the seeds; a run that did not arrive counts as one of
+    all steps there were.
+    """
+    runs = results.at(on="validation").array
+    return int(np.log(np.minimum(runs, results.settings["limit"])).mean(0).argmin())
+
+
+def measure_time(
+    seeds: Sequence[int] = range(15), optimizers: Iterable[str] = OPTIMIZERS, count: int = 8
+) -> Grid:
+    """Milliseconds a step, of the networks in turns, so that all share what else the machine does.
+
+    Args:
+        seeds: turns.
+        optimizers: of OPTIMIZERS.
+        count: steps a turn, of which the median counts.
+
+    Returns:
+        By optimizer, network of NETWORKS, seed.
+    """
+
+    def one(seed: int, optimizer: str, network: str) -> float:
+        torch.manual_seed(seed)
+        running = steps(
+            build(network), digits(0), lr=0.01, epochs=1, batch_size=32, seed=seed,
+            optimizer=OPTIMIZERS[optimizer][0],
+        )  # fmt: skip
+        taken = [time.perf_counter()]
+        for _ in islice(running, count + 1):
+            taken.append(time.perf_counter())
+        return 1e3 * float(np.median(np.diff(taken)[1:]))  # the first one sets up
+
+    return grid(one, {"seed": seeds, "optimizer": optimizers, "network": NETWORKS}, count=count)
+
+
 def draw(results: Grid) -> Figure:
-    """Steps against the learning rate, every run a point; those that did not arrive stand at the top."""
-    labels = {"without": "no batch norm", "before": "before the activation", "after": "after it"}
-    limit = results.settings["limit"]
-    with figure() as (fig, ax):
-        for k, (name, runs) in enumerate(results.items()):
-            x = np.asarray(results.axes["lr"]) * 1.08 ** (k - 1)
-            shown = np.where(np.isfinite(runs), runs, 1.6 * limit)
-            (line,) = ax.plot(x, np.median(shown, 0), label=labels[name])
-            ax.plot(
-                np.tile(x, len(runs)), shown.ravel(), marker=line.get_marker(), linestyle="",
-                color=line.get_color(), alpha=0.35, markersize=3,
-            )  # fmt: skip
-        ax.axhline(1.25 * limit, color=COLORS["grey"], linewidth=0.8, linestyle="-", marker="")
-        ax.text(results.axes["lr"][0], 1.65 * limit, "not reached", va="bottom", ha="left", fontsize=9)
-        ax.set(xscale="log", yscale="log", ylim=(None, 2.4 * limit), xlabel="learning rate")
-        ax.set(ylabel="steps to the target")
+    """Steps on the test data against the learning rate, a panel an optimizer.
+
+    Every run is a point, and those that did not arrive stand at the top; lines go through the medians, and
+    arrows from the plain network at its best rate to batch norm at that rate, and on to its own best.
+    """
+    rates, count = np.asarray(results.axes["lr"]), len(results.axes["optimizer"])
+    with figure(count, 1, (5.4, 1.2 + 2.1 * count), squeeze=False, sharex=True) as (fig, axes):
+        for ax, (optimizer, by_network) in zip(axes.flat, results.items(), strict=True):
+            for k, (name, found) in enumerate(by_network.items()):
+                label = LABELS[name] if ax is axes[0, 0] else None
+                draw_runs(ax, rates * 1.08 ** (k - 1), found["test"], results.settings["limit"], label)
+            _arrows(ax, by_network, rates)
+            ax.set(xlabel="learning rate", ylabel=f"steps, {optimizer}")
+            ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         fig.legend(loc="outside upper center", ncols=3)
     return fig
+
+
+def draw_runs(ax: Axes, x: np.ndarray, runs: np.ndarray, limit: int, label: str | None) -> None:
+    """Steps, both axes logarithmic: every run a point, a line through the medians.
+
+    Runs that did not arrive stand at the top, and where the median run did not, the line is cut.
+
+    Args:
+        ax: to draw on.
+        x: (points,).
+        runs: (seeds, points); inf where the target was not reached.
+        limit: the most steps there could be.
+        label: of the line; None for a line without one.
+    """
+    median = np.median(runs, 0)
+    (line,) = ax.plot(x, np.where(np.isfinite(median), median, np.nan), label=label)
+    ax.plot(
+        np.tile(x, len(runs)), np.where(np.isfinite(runs), runs, 1.7 * limit).ravel(), alpha=0.35,
+        marker=line.get_marker(), linestyle="", color=line.get_color(), markersize=3.5,
+    )  # fmt: skip
+    ticks = [tick for tick in (3, 10, 30, 100, 300, 1000) if tick < 1.25 * limit]
+    ax.set(xscale="log", yscale="log", ylim=(None, 3.2 * limit))
+    ax.set_yticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+    if not ax.texts:
+        ax.axhline(1.25 * limit, color=COLORS["grey"], linewidth=0.8, linestyle="-", marker="")
+        ax.text(0.01, 0.99, "not reached", va="top", ha="left", fontsize=9, transform=ax.transAxes)
+
+
+def _arrows(ax: Axes, by_network: Grid, rates: np.ndarray) -> None:
+    if not {"without", "before"} <= set(by_network):
+        return
+    medians = {name: np.median(by_network[name]["test"], 0) for name in ("without", "before")}
+    own, larger = (best(by_network.at(network=name)) for name in ("without", "before"))
+    path = [medians["without"][own], medians["before"][own], medians["before"][larger]]
+    if not np.isfinite(path).all():
+        return
+    for start, end in (((own, 0), (own, 1)), ((own, 1), (larger, 2))):
+        ax.annotate(
+            "", (rates[end[0]], path[end[1]]), (rates[start[0]], path[start[1]]),
+            arrowprops={"arrowstyle": "-|>", "color": COLORS["grey"], "linewidth": 1.6},
+        )  # fmt: skip

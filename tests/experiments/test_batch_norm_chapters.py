@@ -1,6 +1,7 @@
 """The experiments of the chapters on batch norm, at a small size: they measure what they say they do."""
 
 import copy
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ from normcore.data import digits
 from normcore.experiments import (
     covariate_shift,
     detached,
+    initialisation,
     landscape,
     noisy,
     regularization,
     speed,
     train_eval,
 )
+from normcore.experiments.grid import grid
 from normcore.models import SIZES, initialise, mlp
+from normcore.training import accuracy, steps
 
 KINDS = {
     "right": lambda x: torch.nn.functional.batch_norm(x, None, None, training=True),
@@ -54,20 +58,60 @@ def test_the_three_modes_of_testing():
     assert list(results) == list(train_eval.MODES)
     assert all(0 <= r["accuracy"][0, 0] <= 1 for r in results.values())
     data, model = digits(0), mlp((64, 16, 10), torch.nn.BatchNorm1d).eval()
-    logits = model(data.x_test[:448])
+    logits = model(data.x_test[:224])
     accuracy, loss = train_eval.test(model, data, 8)
-    assert accuracy == (logits.argmax(1) == data.y_test[:448]).float().mean().item()
+    assert accuracy == (logits.argmax(1) == data.y_test[:224]).float().mean().item()
     assert loss == pytest.approx(
-        torch.nn.functional.cross_entropy(logits, data.y_test[:448]).item(), rel=1e-5
+        torch.nn.functional.cross_entropy(logits, data.y_test[:224]).item(), rel=1e-5
     )
 
 
 def test_steps_to_a_target():
-    runs = speed.measure((0.3,), seeds=[0], target=0.5, epochs=4)
-    assert set(runs) == set(speed.NETWORKS)
-    assert runs["before"][0, 0] % 7 == 0 and runs["before"][0, 0] < 168
-    never = speed.measure((0.3,), seeds=[0], target=1.01, epochs=1)
-    assert np.isinf(never["before"]).all()
+    how = {"seeds": [0], "optimizers": ["momentum"], "every": 7}
+    runs = speed.measure((0.3,), target=0.5, epochs=4, **how)
+    assert set(runs["momentum"]) == set(speed.NETWORKS)
+    for part in ("validation", "test"):
+        found = runs.at(on=part, optimizer="momentum")["before"][0, 0]
+        assert found % 7 == 0 and found < 168
+        # trained that far, the network is there, and seven steps before it was not
+        for steps_taken, there in ((found, True), (found - 7, False)):
+            torch.manual_seed(0)
+            data, model = digits(0), speed.build("before")
+            how_trained = {"lr": 0.03, "epochs": 4, "batch_size": 32, "seed": 0}
+            training = steps(model, data, optimizer=speed.OPTIMIZERS["momentum"][0], **how_trained)
+            for _ in islice(training, int(steps_taken)):
+                pass
+            assert (accuracy(model, data, on=part) >= 0.5) == there
+    never = speed.measure((0.3, 1e9), target=1.01, epochs=1, **how)
+    assert np.isinf(never.array).all()
+
+
+def test_the_rate_is_chosen_on_the_validation_data():
+    steps_by = {"validation": {0.1: 50, 1.0: 20, 10.0: np.inf}, "test": {0.1: 10, 1.0: 40, 10.0: 5}}
+    axes = {"on": steps_by, "seed": range(3), "lr": (0.1, 1.0, 10.0)}
+    assert speed.best(grid(lambda on, seed, lr: steps_by[on][lr], axes, limit=100)) == 1
+    shares = {"validation accuracy": (0.5, 0.9), "test accuracy": (0.8, 0.7)}
+    found = grid(
+        lambda seed, lr, quantity: shares[quantity][lr], {"quantity": shares, "seed": range(3), "lr": (0, 1)}
+    )
+    assert regularization.best(found) == 1
+
+
+def test_milliseconds_a_step():
+    taken = speed.measure_time(seeds=range(2), optimizers=["SGD"], count=3)
+    assert taken["SGD"].array.shape == (3, 2) and (taken.array > 0).all() and (taken.array < 1000).all()
+
+
+def test_every_start_is_what_it_says():
+    for start, (activation, scale) in initialisation.STARTS.items():
+        torch.manual_seed(0)
+        model = initialisation.build("before", start)
+        deviation = (
+            torch.cat([m.weight.flatten() for m in model if isinstance(m, torch.nn.Linear)]).std().item()
+        )
+        assert any(isinstance(m, activation) for m in model)
+        assert deviation == pytest.approx(scale * (2 / 64) ** 0.5, rel=0.03)
+    assert initialisation.STARTS["sigmoid, variance 16/n"][1] ** 2 * 2 == pytest.approx(16)
 
 
 def test_noise_adds_up_to_what_is_drawn():
@@ -145,8 +189,13 @@ def test_looking_ahead_does_not_disturb_the_training():
 
 
 def test_regularization_compares_four_networks_and_finds_the_variance_shift():
-    results = regularization.measure(seeds=[0], examples=100, epochs=10)
+    results = regularization.measure((0.1, 1e9), seeds=[0], examples=100, passes=(5, 10))
     assert set(results) == set(regularization.NETWORKS)
+    neither = results["neither"]
+    assert neither["train loss"][0, 0, 1] < neither["train loss"][0, 0, 0]
+    assert np.isinf(neither["train loss"][0, 1]).all() and neither["test accuracy"][0, 1, 1] < 0.3
+    shorter = regularization.measure((0.1,), seeds=[0], examples=100, passes=(5,))
+    np.testing.assert_array_equal(shorter.array[..., 0, 0], results.array[..., 0, 0])
     (ratios,) = regularization.measure_variance_shift(seeds=[0], examples=100, epochs=10).array
     first, *later = ratios
     assert len(later) == 2 and abs(first - 1) < 0.2 and min(later) > 1.05

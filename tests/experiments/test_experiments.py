@@ -46,8 +46,18 @@ def test_scalings_are_fitted_to_the_training_cars():
 def test_placement_reports_each_seed_and_rate():
     results = placement.measure(learning_rates=(0.03, 0.3), seeds=range(2), epochs=1)
     assert set(results) == {"none", "before", "after"}
-    assert all(runs.shape == (2, 2) and (runs >= 0).all() and (runs <= 1).all() for runs in results.values())
-    assert np.median(results["before"]) > 0.7 > 0.5 > np.median(results["none"])
+    assert results.array.shape == (3, 2, 2, 2, 2) and results.array.min() >= 0 and results.array.max() <= 1
+    test = results.at(on="test")
+    assert (
+        np.median(test["before"]["running averages"])
+        > 0.7
+        > 0.5
+        > np.median(test["none"]["running averages"])
+    )
+    none, before = (test[name] for name in ("none", "before"))
+    np.testing.assert_array_equal(none["running averages"], none["precise statistics"])
+    assert (before["running averages"] != before["precise statistics"]).any()
+    assert not np.array_equal(test.array, results.at(on="validation").array)
 
 
 def test_gaps_are_measured_after_each_step_and_training_goes_on_as_without():
@@ -70,8 +80,9 @@ def test_drawings_show_what_was_measured():
     (ax,) = scaling.draw({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
     accuracies = {"none": 1.0, "before": 0.5}
-    axes = {"position": accuracies, "seed": range(2), "lr": (0.1, 1.0)}
-    drawn = placement.draw(grid(lambda position, seed, lr: accuracies[position], axes))
+    axes = {"position": accuracies, "on": ("test",), "by": ("running averages",), "seed": range(2)}
+    axes["lr"] = (0.1, 1.0)
+    drawn = placement.draw(grid(lambda position, **_: accuracies[position], axes))
     (legend,), (ax,) = drawn.legends, drawn.axes
     assert [t.get_text() for t in legend.get_texts()] == ["no batch norm", "before the activation"]
     assert [list(line.get_ydata()) for line in ax.lines] == [[1.0, 1.0], [0.5, 0.5]]

@@ -1,0 +1,87 @@
+"""Steps to a fixed accuracy from good and bad initial weights (chapter: What it buys)."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from normcore.data import digits
+from normcore.experiments import speed
+from normcore.experiments.grid import Grid, grid
+from normcore.plotting import figure
+
+__all__ = ["NETWORKS", "STARTS", "build", "draw", "measure"]
+
+NETWORKS = ("without", "before")
+SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)
+# name → activation, and weights in units of He's
+STARTS = {f"ReLU, {scale:g} × He's": (nn.ReLU, scale) for scale in SCALES} | {
+    "sigmoid, variance 2/n": (nn.Sigmoid, 1.0),
+    "sigmoid, variance 16/n": (nn.Sigmoid, 8**0.5),
+}
+
+
+def build(network: str, start: str = "ReLU, 1 × He's") -> nn.Sequential:
+    """One of NETWORKS, from one of STARTS."""
+    return speed.build(network, *STARTS[start])
+
+
+def measure(
+    learning_rates: Sequence[float] = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0),
+    seeds: Sequence[int] = range(20),
+    starts: Iterable[str] = STARTS,
+    target: float = 0.9,
+    epochs: int = 10,
+    batch_size: int = 32,
+    every: int = 7,
+) -> Grid:
+    """Train five hidden layers of 64 on the digits by plain gradient descent, until a target is reached.
+
+    Args:
+        learning_rates: the same for both networks and all starts.
+        seeds: each draws the split, the initial weights and the order of the examples.
+        starts: of STARTS.
+        target, epochs, batch_size, every: as of `speed.measure`.
+
+    Returns:
+        Steps by start, network of NETWORKS, on ("validation", "test"), seed, lr; inf where the target was not
+        reached.
+    """
+
+    def one(start: str, network: str, seed: int, lr: float) -> tuple[float, float]:
+        torch.manual_seed(seed)
+        return speed.arrivals(
+            build(network, start), digits(seed), target=target, every=every, lr=lr, epochs=epochs,
+            batch_size=batch_size, seed=seed,
+        )  # fmt: skip
+
+    axes = {"start": starts, "network": NETWORKS, "seed": seeds, "lr": learning_rates}
+    return grid(
+        one, axes, {"on": speed.PARTS}, target=target, batch_size=batch_size, every=every,
+        limit=epochs * (len(digits(0).x_train) // batch_size),
+    )  # fmt: skip
+
+
+def draw(results: Grid) -> Figure:
+    """Steps on the test data at the rate that the validation data choose, from each scale of ReLU's weights.
+
+    Every run is a point; those that did not arrive stand at the top.
+    """
+    starts = [start for start in results if STARTS[start][0] is nn.ReLU]
+    scales = np.array([STARTS[start][1] for start in starts])
+    with figure(size=(5.4, 3.0)) as (fig, ax):
+        for k, network in enumerate(results.axes["network"]):
+            runs = []
+            for start in starts:
+                found = results[start].at(network=network)
+                runs.append(found["test"][:, speed.best(found)])
+            label = speed.LABELS[network]
+            speed.draw_runs(
+                ax, scales * 1.08 ** (k - 0.5), np.transpose(runs), results.settings["limit"], label
+            )
+        ax.set(xlabel="initial weights, in units of He's", ylabel="steps to the target")
+        ax.set_xticks(scales, [f"{scale:g}" for scale in scales])
+        fig.legend(loc="outside upper center", ncols=2)
+    return fig
