@@ -33,7 +33,7 @@ __all__ = [
 # name → where batch norm stands
 NETWORKS = {"without": None, "before": "before", "after": "after"}
 LABELS = {"without": "no batch norm", "before": "before the activation", "after": "after it"}
-# name → optimizer, and its learning rate in units of plain gradient descent's, so that one grid suits all three
+# name → optimizer, and its learning rate in units of plain gradient descent's: one grid then suits all three
 OPTIMIZERS = {
     "SGD": (torch.optim.SGD, 1.0),
     "momentum": (partial(torch.optim.SGD, momentum=0.9), 0.1),
