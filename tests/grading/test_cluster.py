@@ -1,7 +1,6 @@
 """Grading on a Dask cluster: interrupted, with nobody there, and compared with one process."""
 
 import os
-import shutil
 import socket
 import urllib.error
 import urllib.request
@@ -15,11 +14,10 @@ from nbgrader.api import Gradebook
 from normcore.__main__ import main
 from normcore.grading import cluster
 from normcore.grading.batch import grade_all
-from normcore.grading.course import Course
 from normcore.grading.grade import Graded
 from normcore.grading.limits import Limits
-from tests.commands import ROOT
 from tests.grading import sandboxed
+from tests.grading.courses import make
 from tests.grading.test_course import POINTS, UNBIASED, WITHOUT_NORMALIZE, submit
 
 pytestmark = sandboxed
@@ -29,11 +27,10 @@ STUDENTS = 8
 
 @pytest.fixture
 def course(tmp_path):
-    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
-    shutil.copytree(ROOT / "solutions/ps02", tmp_path / "solutions/ps02")
+    course = make(tmp_path)
     for number in range(STUDENTS):
         submit(tmp_path, f"s{number:02}", {"normalize": UNBIASED} if number % 3 == 0 else {})
-    return Course(tmp_path)
+    return course
 
 
 def marks(course):

@@ -17,11 +17,11 @@ from normcore.__main__ import main
 from normcore.grading import batch, bubblewrap, record
 from normcore.grading import grade as grade_module
 from normcore.grading.batch import grade_all
-from normcore.grading.course import Course
 from normcore.grading.grade import OURS, TaskVerdict, seed_of
 from normcore.grading.limits import Limits
 from tests.commands import ROOT, run
 from tests.grading import corpus, sandboxed
+from tests.grading.courses import make
 
 pytestmark = sandboxed
 
@@ -60,8 +60,7 @@ def submit(root, student, changes, name="ps02.ipynb"):
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     root = tmp_path_factory.mktemp("course")
-    shutil.copy(ROOT / "nbgrader_config.py", root)
-    shutil.copytree(ROOT / "solutions/ps02", root / "solutions/ps02")
+    course = make(root)
     for student, (changes, _) in STUDENTS.items():
         submit(root, student, changes)
     submit(root, "renamed", {}, "my homework (1).ipynb")
@@ -69,7 +68,6 @@ def course(tmp_path_factory):
     broken.parent.mkdir(parents=True)
     broken.write_text("{")
     (root / "grading/submitted/nothing/ps02").mkdir(parents=True)
-    course = Course(root)
     summary = grade_all(course, "ps02", limits=LIMITS)
     return course, summary
 

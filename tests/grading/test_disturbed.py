@@ -22,8 +22,8 @@ from normcore.grading.cluster import ClusterMissing
 from normcore.grading.course import Course
 from normcore.grading.limits import Limits
 from normcore.grading.retry import Stopped, patiently
-from tests.commands import ROOT
 from tests.grading import corpus, sandboxed
+from tests.grading.courses import make
 from tests.grading.test_course import POINTS, UNBIASED, WITHOUT_NORMALIZE, submit
 
 pytestmark = sandboxed
@@ -44,12 +44,9 @@ KINDS = {
 def undisturbed(tmp_path_factory):
     """The folder before anybody has graded, and the marks."""
     before = tmp_path_factory.mktemp("before")
-    shutil.copy(ROOT / "nbgrader_config.py", before)
-    shutil.copytree(ROOT / "solutions/ps02", before / "solutions/ps02")
+    course = make(before)
     for number in range(COUNT):
         submit(before, f"s{number:03}", KINDS.get(number % 10, {}))
-    course = Course(before)
-    course.release("ps02")
     course.secret()  # the same cases in every run
     after = Course(shutil.copytree(before, tmp_path_factory.mktemp("after") / "course"))
     assert grade_all(after, "ps02", workers=2, limits=LIMITS).graded == COUNT

@@ -11,7 +11,7 @@ from normcore.__main__ import main
 from normcore.checks.catalogue import find_problem_set, names
 from tests.commands import ROOT, run
 from tests.grading import sandboxed
-from tests.grading.courses import hand_in, make
+from tests.grading.courses import hand_in, make_unreleased
 
 pytestmark = [sandboxed, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
 
@@ -44,7 +44,7 @@ else:
 def graded(request, tmp_path_factory):
     """The problem set's name, its course with three submissions, and what the command told of them."""
     name = request.param
-    course = make(tmp_path_factory.mktemp(name) / "course", name)
+    course = make_unreleased(tmp_path_factory.mktemp(name) / "course", name)
     solution = nbformat.read(ROOT / f"solutions/{name}/{name}.ipynb", as_version=4)
     release = nbformat.read(ROOT / f"exercises/{name}/{name}.ipynb", as_version=4)
     last = list(find_problem_set(name).checks)[-1]
