@@ -1,7 +1,8 @@
 """Batch norm whose statistics are taken out of the graph (chapter: The gradient)."""
 
 from collections.abc import Sequence
-from itertools import count
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,12 +10,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from normcore.data import digits
+from normcore.experiments import stored
 from normcore.experiments.grid import Grid, grid
-from normcore.models import SIZES, mlp
+from normcore.models import SIZES, initialise, mlp
 from normcore.plotting import band, figure
 from normcore.training import accuracy, steps
 
-__all__ = ["VARIANTS", "DetachedBatchNorm", "build", "draw", "measure"]
+__all__ = ["VARIANTS", "DetachedBatchNorm", "build", "draw", "main", "measure"]
 
 # name → what is taken out of the graph
 VARIANTS = {"right": (), "variance": ("variance",), "mean": ("mean",), "both": ("mean", "variance")}
@@ -46,49 +48,60 @@ class DetachedBatchNorm(nn.BatchNorm1d):
 
 
 def build(variant: str) -> nn.Sequential:
-    """Five hidden layers of 64 with one of VARIANTS of batch norm."""
-    return mlp(SIZES, lambda width: DetachedBatchNorm(width, VARIANTS[variant]))
+    """Five hidden layers of 64, He's initialisation, with one of VARIANTS of batch norm."""
+    return initialise(mlp(SIZES, lambda width: DetachedBatchNorm(width, VARIANTS[variant])))
 
 
-def measure(lr: float, seeds: Sequence[int] = range(5), epochs: int = 6, batch_size: int = 32) -> Grid:
+def measure(
+    learning_rates: Sequence[float] = (0.01, 0.1, 1.0),
+    seeds: Sequence[int] = range(5),
+    epochs: int = 6,
+    batch_size: int = 32,
+) -> Grid:
     """Train a network with five hidden layers of 64 on the digits, with the right gradient and wrong ones.
 
     Args:
-        lr: learning rate of plain stochastic gradient descent.
-        seeds: each draws the split, the initial weights and the order of the examples.
+        learning_rates: of plain stochastic gradient descent.
+        seeds: each draws the split, the initial weights and the order of the examples, the same for all.
         epochs, batch_size: of training.
 
     Returns:
-        By variant of VARIANTS, quantity, seed, step: "loss" of the step's batch; "weight", the mean norm of
-        the hidden weight matrices after it; "accuracy" on the test digits, after the last step alone.
+        By variant of VARIANTS, quantity, seed, learning_rate, epoch: "loss", the mean of the epoch's batches;
+        after it "weight", the mean norm of the hidden weight matrices, and "accuracy" on the test digits.
     """
 
-    def one(variant: str, seed: int) -> list[list[float]]:
+    def one(variant: str, seed: int, learning_rate: float) -> list[list[float]]:
         data, found = digits(seed), []
         torch.manual_seed(seed)
         model = build(variant)
         hidden = [m.weight for m in model if isinstance(m, nn.Linear)][:-1]
-        for loss in steps(model, data, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed):
-            found.append([loss, np.mean([w.detach().norm().item() for w in hidden]), np.nan])
-        found[-1][2] = accuracy(model, data)
+        run = steps(model, data, lr=learning_rate, epochs=epochs, batch_size=batch_size, seed=seed)
+        for _ in range(epochs):
+            losses = list(islice(run, len(data.x_train) // batch_size))
+            length = np.mean([w.detach().norm().item() for w in hidden])
+            found.append([np.mean(losses), length, accuracy(model, data)])
         return found
 
-    along = {"step": count(1), "quantity": ("loss", "weight", "accuracy")}
-    return grid(one, {"variant": VARIANTS, "seed": seeds}, along, lr=lr, batch_size=batch_size)
+    axes = {"variant": VARIANTS, "seed": seeds, "learning_rate": learning_rates}
+    along = {"epoch": range(1, epochs + 1), "quantity": ("loss", "weight", "accuracy")}
+    return grid(one, axes, along, batch_size=batch_size)
 
 
-def draw(results: Grid, window: int = 20) -> Figure:
-    """Loss, averaged over `window` steps, and length of the weights: medians and bands over the seeds."""
+def main() -> Path:
+    """Measure on twenty seeds, and store it."""
+    return stored.save("detached", measure(seeds=range(20)))
+
+
+def draw(results: Grid) -> Figure:
+    """Loss and length of the weights at the middle one of the rates: medians and bands over the seeds."""
     labels = {"right": "right", "variance": "without σ²", "mean": "without μ", "both": "without both"}
-    last = len(results.axes["step"]) // window * window
-    with figure(2, 1, (5.4, 4.6), sharex=True) as (fig, axes):
+    rates = results.axes["learning_rate"]
+    with figure(2, 1, (5.4, 4.8)) as (fig, axes):
         for name, found in results.items():
             for ax, quantity in zip(axes, ("loss", "weight"), strict=True):
-                runs = found[quantity][:, :last]
-                means = runs.reshape(len(runs), -1, window).mean(2)
-                label = labels[name] if quantity == "loss" else None
-                band(ax, results.axes["step"][window - 1 : last : window], means, label, markevery=2)
-        axes[0].set(ylabel="training loss")
-        axes[1].set(ylabel="length of W", xlabel="step")
+                runs = found[quantity][:, len(rates) // 2]
+                band(ax, results.axes["epoch"], runs, labels[name] if quantity == "loss" else None)
+        axes[0].set(ylabel="training loss", xlabel="epoch")
+        axes[1].set(ylabel="length of W", xlabel="epoch")
         fig.legend(loc="outside upper center", ncols=2)
     return fig

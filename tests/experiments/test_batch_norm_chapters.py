@@ -16,11 +16,12 @@ from normcore.experiments import (
     noisy,
     regularization,
     speed,
+    stored,
     train_eval,
 )
 from normcore.experiments.grid import grid
 from normcore.models import SIZES, initialise, mlp
-from normcore.training import accuracy, steps
+from normcore.training import accuracy, steps, train
 
 KINDS = {
     "right": lambda x: torch.nn.functional.batch_norm(x, None, None, training=True),
@@ -46,11 +47,30 @@ def test_a_detached_layer_moves_its_averages_once_a_step():
 
 
 def test_detached_networks_learn_less():
-    results = detached.measure(0.1, seeds=[0], epochs=2)
+    results = detached.measure([0.1], seeds=[0], epochs=2)
     assert set(results) == set(detached.VARIANTS)
-    assert results["right"]["loss"].shape == (1, 84)
-    assert np.isfinite(results["right"]["accuracy"][:, -1]).all()
-    assert results["right"]["loss"][:, -20:].mean() < results["both"]["loss"][:, -20:].mean()
+    assert results["right"]["loss"].shape == (1, 1, 2) and np.isfinite(results).all()
+    assert results["right"]["loss"][0, 0, 1] < results["both"]["loss"][0, 0, 1]
+
+
+def test_an_epoch_of_a_detached_network_is_all_its_steps():
+    """Its loss their mean, its accuracy what is left after them."""
+    results, data = detached.measure([0.1], seeds=[3], epochs=2, batch_size=64), digits(3)
+    torch.manual_seed(3)
+    model = detached.build("mean")
+    losses = train(model, data, lr=0.1, epochs=2, batch_size=64, seed=3)
+    found = results["mean"]
+    np.testing.assert_allclose(found["loss"][0, 0], np.reshape(losses, (2, -1)).mean(1), rtol=1e-4)
+    assert found["accuracy"][0, 0, 1] == pytest.approx(accuracy(model, data), abs=0.01)
+
+
+def test_the_stored_detached_networks_are_measured_again():
+    kept, again = stored.load("detached"), detached.measure([0.1], seeds=[7])
+    for quantity, tolerance in (("weight", 0.02), ("loss", 0.2)):
+        old = kept.at(quantity=quantity, learning_rate=0.1, seed=7).array
+        np.testing.assert_allclose(
+            again.at(quantity=quantity, learning_rate=0.1, seed=7).array, old, rtol=tolerance
+        )
 
 
 def test_the_three_modes_of_testing():

@@ -15,7 +15,7 @@ OTHER = {"signals"}  # of its own class, by layer
 SMALL = {
     "conditioning": {"ratios": (1, 2), "tolerance": 0.1},
     "covariate_shift": {"steps": 8},
-    "detached": {"lr": 0.1, "epochs": 1, "batch_size": 64},
+    "detached": {"learning_rates": (0.1, 1.0), "epochs": 2, "batch_size": 64},
     "growth": {"width": 20, "depth": 10, "batch_sizes": (8, 16)},
     "initialisation": {
         "starts": ["ReLU, 1 × He's"],
