@@ -18,6 +18,7 @@ WIDTH = 640
 # by figure, what is done with it before it is drawn, where its start says little
 DONE: dict[str, Callable[[Page], None]] = {
     "batch-norm": lambda page: page.get_by_role("button", name="next 20 batches").click(),
+    "signals": lambda page: page.get_by_label("batch norm").check(),
 }
 
 

@@ -55,7 +55,7 @@ def measure(
         width: of every layer.
         batch_size: examples.
         seeds: each draws inputs, weights and R.
-        factors: by layer, from 1, what its weights are multiplied by.
+        factors: by layer, from 1, what its weights are multiplied by; 0 stands for the inputs.
         norm: applied to each a before the activation.
     """
     phi = ACTIVATIONS[activation]
@@ -66,7 +66,7 @@ def measure(
         def normal(*shape: int, rng=rng) -> Tensor:
             return torch.randn(shape, generator=rng, dtype=torch.float64)
 
-        h, layers, weights = normal(batch_size, width), [], []
+        h, layers, weights = normal(batch_size, width) * (factors or {}).get(0, 1.0), [], []
         for layer in range(1, depth + 1):
             w = normal(width, width) * (weight_var / width) ** 0.5 * (factors or {}).get(layer, 1.0)
             weights.append(w.requires_grad_())
@@ -88,7 +88,7 @@ def measure(
 
 
 def rate(values: np.ndarray, first: int, last: int) -> np.ndarray:
-    """The factor a layer between layers `first` and `last` (from 1), for each seed: a slope of logarithms."""
+    """The factor per layer between layers `first` and `last` (from 1), by seed: a slope of logarithms."""
     layers = np.arange(first, last + 1)
     return np.exp([np.polyfit(layers, np.log(run[first - 1 : last]), 1)[0] for run in values])
 
@@ -126,22 +126,23 @@ def predict(
 
 
 def draw(
-    runs: dict[str, np.ndarray], ylabel: str, predictions: dict[str, np.ndarray] | None = None
+    panels: dict[str, dict[str, np.ndarray]], predictions: dict[str, Sequence[np.ndarray]] | None = None
 ) -> Figure:
-    """Mean squares by layer, on a logarithmic axis: medians, bands over the seeds, predictions in grey."""
-    with figure() as (fig, ax):
-        for name, values in runs.items():
-            layers = range(1, values.shape[1] + 1)
-            band(ax, layers, values, name, markevery=7)
-        for values in (predictions or {}).values():
-            ax.plot(
-                np.arange(1, len(values) + 1),
-                values,
-                color=COLORS["grey"],
-                marker="",
-                linestyle="-",
-                linewidth=1,
-            )
-        ax.set(yscale="log", xlabel="layer", ylabel=ylabel)
-        fig.legend(loc="outside upper center", ncols=2)
+    """Mean squares by layer, on logarithmic axes: medians, bands over the seeds, predictions in grey.
+
+    Args:
+        panels: by what is drawn, one under the other; in each the same names, and (seeds, depth).
+        predictions: by panel, arrays (depth,).
+    """
+    size = (5.4, 1.1 + 2.1 * len(panels))
+    with figure(len(panels), 1, size, sharex=True, squeeze=False) as (fig, axes):
+        for ax, (ylabel, runs) in zip(axes.flat, panels.items(), strict=True):
+            for name, values in runs.items():
+                band(ax, range(1, values.shape[1] + 1), values, name, markevery=7)
+            for values in (predictions or {}).get(ylabel, ()):
+                layers = range(1, len(values) + 1)
+                ax.plot(layers, values, color=COLORS["grey"], marker="", linestyle="-", linewidth=1)
+            ax.set(yscale="log", ylabel=ylabel)
+        axes[-1, 0].set_xlabel("layer")
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return fig

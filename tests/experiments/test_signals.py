@@ -38,6 +38,22 @@ def test_a_scaled_layer_scales_the_gradient_of_all_others():
     np.testing.assert_allclose(bad.of_weights / good.of_weights, [[49, 1, 49, 49, 49]])
 
 
+def test_large_inputs_scale_the_gradient_of_all_weights_alike():
+    plain = signals.measure(2.0, depth=5, width=20, seeds=[3])
+    large = signals.measure(2.0, depth=5, width=20, seeds=[3], factors={0: 7.0})
+    np.testing.assert_allclose(large.of_weights / plain.of_weights, 49)
+    np.testing.assert_allclose(large.backward, plain.backward)
+
+
+def test_panels_share_their_legend_and_have_their_predictions():
+    runs = {"one": np.ones((3, 8)), "two": np.full((3, 8), 2.0)}
+    fig = signals.draw({"forward": runs, "backward": runs}, {"backward": [np.ones(8)]})
+    assert [ax.get_ylabel() for ax in fig.axes] == ["forward", "backward"]
+    assert [len(ax.lines) for ax in fig.axes] == [2, 3]
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one", "two"]
+
+
 def test_rate_is_the_factor_a_layer():
     values = np.array([[5 * 1.3**k for k in range(12)]])
     np.testing.assert_allclose(signals.rate(values, 3, 9), 1.3)
