@@ -23,6 +23,7 @@ SMALL = {
         "epochs": 1,
         "batch_size": 256,
     },
+    "interventions": {"learning_rates": (0.1, 1.0), "epochs": 1, "batch_size": 256},
     "landscape": {"steps": 8},
     "noisy": {"learning_rates": (0.1, 1.0), "epochs": 1, "batch_size": 256},
     "placement": {"learning_rates": (0.1, 1.0), "epochs": 1, "batch_size": 256},
