@@ -72,7 +72,7 @@ def _chain(norm: Callable[[int], nn.Module] | None = None) -> nn.Module:
 def _directions() -> nn.Module:
     """Length and direction of each hidden unit's weights are learned apart; no statistics of a batch."""
     model = _chain()
-    for linear in [module for module in model if isinstance(module, nn.Linear)][:-1]:
+    for linear in [module for module in model.modules() if isinstance(module, nn.Linear)][:-1]:
         weight_norm(linear)
     return model
 
@@ -146,5 +146,5 @@ def draw(results: Grid) -> Figure:
                 speed.draw_runs(ax, rates * shift, results[name]["test"], results.settings["limit"], name)
             ax.set(xlabel="learning rate", ylabel="steps to the target")
             ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
-            ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+            ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, columnspacing=1.0)
     return fig
