@@ -88,8 +88,8 @@ def measure(
 
 
 def main() -> Path:
-    """Measure on twenty seeds, and store it."""
-    return stored.save("detached", measure(seeds=range(20)))
+    """Measure on forty seeds, and store it."""
+    return stored.save("detached", measure(seeds=range(40)))
 
 
 def draw(results: Grid) -> Figure:
