@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from normcore.adaptation import reestimate
 from normcore.data import Split, digits
+from normcore.experiments import stored
 from normcore.experiments.grid import Grid, grid
 from normcore.models import initialise
 from normcore.plotting import COLORS, figure
@@ -47,7 +49,7 @@ def build(network: str, dropout: float = 0.5) -> nn.Sequential:
 def measure(
     learning_rates: Sequence[float] = (0.1, 0.3, 1.0),
     seeds: Sequence[int] = range(20),
-    passes: Sequence[int] = (40, 150),
+    passes: Sequence[int] = (40,),
     examples: int = 200,
     dropout: float = 0.5,
     batch_size: int = 20,
@@ -83,6 +85,11 @@ def measure(
     axes = {"network": NETWORKS, "seed": seeds, "lr": learning_rates}
     along = {"passes": passes, "quantity": QUANTITIES}
     return grid(one, axes, along, examples=examples, dropout=dropout, batch_size=batch_size)
+
+
+def main() -> Path:
+    """Measure at full size, and store it."""
+    return stored.save("regularization", measure())
 
 
 def best(results: Grid) -> int:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import Module
 
 from normcore.data import Split, digits
+from normcore.experiments import stored
 from normcore.experiments.grid import Grid, grid
 from normcore.models import SIZES, initialise, mlp
 from normcore.plotting import COLORS, figure
@@ -118,6 +120,11 @@ def measure(
         one, axes, {"on": PARTS}, target=target, batch_size=batch_size, every=every,
         limit=epochs * (len(digits(0).x_train) // batch_size),
     )  # fmt: skip
+
+
+def main() -> Path:
+    """Measure at full size, and store it."""
+    return stored.save("speed", measure())
 
 
 def best(results: Grid) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from normcore.experiments.grid import Grid
 
-__all__ = ["load", "save"]
+__all__ = ["load", "made", "save"]
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -29,6 +29,13 @@ def save(name: str, results: Grid) -> Path:
     }
     path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     return path
+
+
+def made(results: Grid) -> str:
+    """By which command, with what, when and in how many seconds stored results were made, for a caption."""
+    found = results.made
+    how = f"{found['device']}, torch {found['versions']['torch']}, {found['date']}, {found['seconds']} s"
+    return f"stored results of `{found['command']}`, {how}"
 
 
 def load(name: str) -> Grid:

@@ -40,6 +40,8 @@ def test_results_come_back(tmp_path, monkeypatch):
     assert kept.axes == saved.axes and kept.settings == {"width": 7}
     np.testing.assert_allclose(kept.array, saved.array, rtol=1e-5)
     assert kept.made == {"command": "normcore experiment try", **saved.made}
+    told = stored.made(kept)
+    assert told.startswith("stored results of `normcore experiment try`, CPU") and kept.made["date"] in told
 
 
 def test_a_name_that_is_not_there_is_named():
