@@ -121,19 +121,13 @@ def test_the_rate_is_chosen_on_the_validation_data():
     ("experiment", "how", "where", "within"),
     [
         (speed, {"learning_rates": (0.3,), "optimizers": ["Adam"]}, {"on": "test"}, 1.33),
-        (
-            initialisation,
-            {"learning_rates": (0.3,), "starts": ["ReLU, 0.1 × He's"]},
-            {"network": "before"},
-            1.33,
-        ),
         (regularization, {"learning_rates": (0.1,), "passes": (40,)}, {"quantity": "test accuracy"}, 1.05),
     ],
 )
 def test_a_small_run_agrees_with_the_stored_one(experiment, how, where, within):
     kept, seeds = stored.load(experiment.__name__.rpartition(".")[2]), range(2)
     small = experiment.measure(seeds=seeds, **how).at(**where)
-    axes = {"learning_rates": "lr", "optimizers": "optimizer", "starts": "start", "passes": "passes"}
+    axes = {"learning_rates": "lr", "optimizers": "optimizer", "passes": "passes"}
     part = {axes[name]: values[0] for name, values in how.items()}
     there = kept.at(**where, **part)
     here = small.at(**part)
