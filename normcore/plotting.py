@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
@@ -65,7 +66,27 @@ def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.4, 3.
     with mpl.rc_context(STYLE):
         fig, axes = plt.subplots(rows, columns, figsize=size, **options)
         yield fig, axes
+        for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+            if axis.get_scale() == "log" and isinstance(axis.get_major_formatter(), ticker.LogFormatter):
+                axis.set_major_formatter(PlainLogFormatter())
+                axis.set_minor_formatter(PlainLogFormatter())
     plt.close(fig)
+
+
+class PlainLogFormatter(ticker.LogFormatterSciNotation):
+    """Log axes as people write numbers: 30, 40, 60, and powers of ten only where an axis reaches far."""
+
+    PLAIN = 1e-4, 1e5  # between these, a number is shorter than its power
+
+    def __init__(self) -> None:
+        super().__init__(minor_thresholds=(1.5, 0.4))  # decades: below them, more than powers are named
+
+    def __call__(self, x, pos=None) -> str:
+        """What stands at a tick, if anything does."""
+        text = super().__call__(x, pos)
+        low, high = sorted(self.axis.get_view_interval())
+        plain = self.PLAIN[0] <= low * 1.001 and high <= self.PLAIN[1]
+        return f"{x:,.6g}" if text and plain else text
 
 
 def show(fig: Figure, alt: str, caption: str = ""):

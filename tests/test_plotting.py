@@ -106,6 +106,41 @@ def test_a_band_spans_all_runs():
         assert corners.min() == 1.0 and corners.max() == 9.0
 
 
+def named_ticks(axis):
+    """What stands at the ticks in sight, in their order."""
+    seen = {}
+    for places, formatter in (
+        (axis.get_majorticklocs(), axis.get_major_formatter()),
+        (axis.get_minorticklocs(), axis.get_minor_formatter()),
+    ):
+        seen |= dict(zip(places, formatter.format_ticks(places), strict=True))
+    low, high = sorted(axis.get_view_interval())
+    return [text for place, text in sorted(seen.items()) if text and low <= place <= high]
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        ((25, 95), ["30", "40", "60"]),
+        ((0.05, 0.9), ["0.06", "0.1", "0.2", "0.3", "0.4", "0.6"]),
+        ((500, 20_000), ["1,000", "10,000"]),
+        ((1e-9, 1e-6), [r"$\mathdefault{10^{-9}}$", r"$\mathdefault{10^{-8}}$", r"$\mathdefault{10^{-7}}$"]),
+    ],
+)
+def test_a_log_axis_has_numbers_as_people_write_them(limits, named):
+    with figure() as (_, ax):
+        ax.plot(limits, limits)
+        ax.set(xscale="log", xlim=limits)
+    assert named_ticks(ax.xaxis)[: len(named)] == named
+
+
+def test_ticks_that_are_named_by_hand_are_left():
+    with figure() as (_, ax):
+        ax.set(xscale="log", xlim=(1, 100))
+        ax.set_xticks([8, 16], ["eight", "sixteen"])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["eight", "sixteen"]
+
+
 @pytest.mark.parametrize(
     ("method", "filled"), [("batch", 5 + 4 * 5 + 4), ("layer", 20 + 5 + 4), ("instance", 5 + 5 + 1)]
 )

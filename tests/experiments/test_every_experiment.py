@@ -8,6 +8,7 @@ import pytest
 
 from normcore import experiments
 from normcore.experiments.grid import Grid
+from tests.test_plotting import named_ticks
 
 SHARED = {"grid", "panels", "stored"}
 OTHER = {"signals"}  # of its own class, by layer
@@ -50,3 +51,7 @@ def test_what_is_measured_says_how_and_is_drawn_by_itself(name):
     assert len(required) == 1
     drawn = experiment.draw(results)
     assert drawn.axes[-1].get_xlabel() and all(ax.lines or ax.collections for ax in drawn.axes)
+    for axis in (axis for ax in drawn.axes for axis in (ax.xaxis, ax.yaxis)):
+        if axis.get_scale() == "log":
+            named = named_ticks(axis)
+            assert len(named) >= 2 and not any("times" in text for text in named), named
