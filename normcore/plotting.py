@@ -84,9 +84,11 @@ class PlainLogFormatter(ticker.LogFormatterSciNotation):
     def __call__(self, x, pos=None) -> str:
         """What stands at a tick, if anything does."""
         text = super().__call__(x, pos)
+        if not text or self.axis is None:
+            return text
         low, high = sorted(self.axis.get_view_interval())
         plain = self.PLAIN[0] <= low * 1.001 and high <= self.PLAIN[1]
-        return f"{x:,.6g}" if text and plain else text
+        return f"{x:,.6g}" if plain else text
 
 
 def show(fig: Figure, alt: str, caption: str = ""):

@@ -1,5 +1,6 @@
 """Writes what is derived: problem sets' notebooks, from solutions/psNN/psNN.md, and for each page of the book
-with code one that Colab can open. The repository's address comes from _config.yml, its one place.
+with code one that Colab can open. The repository's address comes from _config.yml, its one place; README has
+it from there, too.
 
     python -m scripts.notebooks            write
     python -m scripts.notebooks --check    say what is out of date, exit 1 if anything is
@@ -86,9 +87,22 @@ def derived() -> list[tuple[Path, str]]:
     """
     setup = SETUP.format(url=repository_url())
     pages = [path for path in sorted(ROOT.glob("book/**/*.md")) if "jupytext:" in path.read_text("utf-8")]
-    return _problem_sets(setup) + [
-        (page.with_suffix(".ipynb"), colab_notebook(page, setup)) for page in pages
+    readme = ROOT / "README.md"
+    return [
+        *_problem_sets(setup),
+        *((page.with_suffix(".ipynb"), colab_notebook(page, setup)) for page in pages),
+        (readme, addressed(readme.read_text("utf-8"))),
     ]
+
+
+def addressed(text: str) -> str:
+    """README with the addresses of repository, Colab and site as they are now."""
+    owner, name = repository_url().rstrip("/").split("/")[-2:]
+    name_of = r"[\w-]+/[\w.-]+?(?=/(?:blob|actions)/)"
+    text = re.sub(
+        rf"(https://github\.com/|https://colab\.[\w.]+/github/){name_of}", rf"\g<1>{owner}/{name}", text
+    )
+    return re.sub(r"https://[\w-]+\.github\.io/[\w.-]+/", f"https://{owner}.github.io/{name}/", text)
 
 
 def repository_url() -> str:

@@ -43,7 +43,8 @@ BOXES = """(root) => {
       `${cell.textContent}</text>`);
   }
   const size = `-1 -1 ${Math.ceil(right) + 2} ${Math.ceil(bottom) + 2}`;
-  return `<svg role="img" viewBox="${size}">${parts.join("")}</svg>`;
+  const title = "<title>The cells of the tensor; in words below.</title>";
+  return `<svg role="img" viewBox="${size}">${title}${parts.join("")}</svg>`;
 }"""
 
 

@@ -1,15 +1,17 @@
 """The book builds with warnings as errors, and its pages are complete and ask no other host for anything."""
 
 import ast
+import html
 import re
 import sys
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 
-from scripts import format_pages
+from scripts import format_pages, notebooks
 from tests.commands import ROOT, run
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -95,8 +97,11 @@ def test_a_chapter_has_its_colab_notebook_problem_set_and_described_figures(site
     if page in WITH_PROBLEM_SET:
         assert any("/exercises/ps" in link and "colab." in link for link in links)
         assert any("_downloads" in link and link.endswith(".ipynb") for link in links)
-    drawings = [a for tag, a in found if tag == "svg" and a.get("role") == "img"]
-    assert len(drawings) >= 3 and all(len(a["aria-label"]) > 60 for a in drawings)
+    # a figure to play with has a still picture, which is told in words beside it
+    drawings = [a for tag, a in found if tag == "svg" and "aria-label" in a]
+    text = (site / f"{page}.html").read_text("utf-8")
+    assert len(drawings) == text.count('<figure class="plot"') >= 3
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 60 for a in drawings)
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
@@ -343,6 +348,115 @@ def test_a_figure_to_play_with_is_on_its_page_and_has_a_picture_without_a_script
     if (notebook := ROOT / f"{page}.ipynb").is_file():
         told = notebook.read_text("utf-8")
         assert "{widget}" not in told and "has a figure here to play with" in told
+
+
+@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
+def test_a_title_says_what_the_page_is_about_and_once(site, page):
+    text = (site / f"{page}.html").read_text("utf-8")
+    parts = html.unescape(re.search("<title>(.*?)</title>", text)[1]).split(" · ")
+    assert (
+        len({part.lower() for part in parts})
+        == len(parts)
+        == (1 if page == TOC["root"] else 3 if page in NUMBERED else 2)
+    )
+    if NUMBERED.index(page) >= 2 if page in NUMBERED else False:
+        assert parts[1] == "Batch normalization"
+    assert parts[-1].lower().startswith("normalization in deep learning")
+
+
+@pytest.mark.parametrize("page", [TOC["root"], "index", NUMBERED[-1]])
+def test_what_others_show_of_a_page_is_there(site, page):
+    """By absolute addresses, which lead to files of the site."""
+    metas = {
+        a.get("property"): a["content"] for tag, a in elements(site, page) if tag == "meta" and "content" in a
+    }
+    address = metas["og:url"].removesuffix(f"{TOC['root'] if page == 'index' else page}.html")
+    assert re.fullmatch(r"https://.+/", address) and metas["og:image"].startswith(address)
+    picture = (site / metas["og:image"].removeprefix(address)).read_bytes()
+    width, height = (int.from_bytes(picture[n : n + 4]) for n in (16, 20))
+    assert picture.startswith(b"\x89PNG") and (width, height) == (1200, 630) and len(picture) < 200_000
+    assert metas["og:title"] and metas["og:description"]
+
+
+def test_the_sites_address_leads_to_its_first_page(site):
+    text = (site / "index.html").read_text("utf-8")
+    target = f"{TOC['root']}.html"
+    assert f'url={target}"' in text and f'<a href="{target}">' in text and (site / target).is_file()
+
+
+def test_no_index_is_built_that_nothing_leads_to(site):
+    assert not (site / "genindex.html").exists() and not (site / "py-modindex.html").exists()
+
+
+@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
+def test_a_page_leads_to_where_it_is_edited(site, page):
+    links = [a.get("href") or "" for tag, a in elements(site, page) if tag == "a"]
+    (edited,) = {link.partition("/edit/main/")[2] for link in links if "/edit/main/" in link}
+    assert edited == f"{page}.md" and (ROOT / edited).is_file()
+
+
+def test_the_line_of_counts_is_what_the_pages_have(site):
+    text = (site / f"{TOC['root']}.html").read_text("utf-8")
+    line = re.sub("<[^>]+>", "", re.search(r'<p class="counts">(.*?)</p>', text, flags=re.S)[1])
+    chapters, predictions, verdicts, assertions, sets = (int(n) for n in re.findall(r"[0-9]+", line))
+    pages = [(site / f"{page}.html").read_text("utf-8") for page in NUMBERED]
+    assert (chapters, sets) == (len(NUMBERED), len(list(ROOT.glob("exercises/ps*"))))
+    assert predictions == sum(page.count('<details class="answer"') for page in pages)
+    assert verdicts == sum(map(len, claims.load().values()))
+    held = [re.findall(r'<p class="checked"[^>]*>([0-9]+) assertions? held', page) for page in pages]
+    assert assertions == sum(int(n) for page in held for n in page) > 100
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_cell_that_asserts_says_that_it_held_and_when(site, page):
+    asserting = [
+        source for _, source in CELL.findall((ROOT / f"{page}.md").read_text("utf-8")) if "assert " in source
+    ]
+    text = (site / f"{page}.html").read_text("utf-8")
+    marks = re.findall(
+        r'<p class="checked" data-pagefind-ignore>[0-9]+ assertions? held on ([^<]+)</p>', text
+    )
+    assert len(marks) == len(asserting) > 5
+    days = {datetime.strptime(day, "%d %B %Y") for day in marks}
+    assert len(days) == 1 and days.pop() <= datetime.now() + timedelta(days=1)
+
+
+def test_the_bibliography_names_an_entry_as_the_text_does_and_an_address_once(site):
+    text = (site / "book/bibliography.html").read_text("utf-8")
+    entries = re.findall(
+        r'<div class="citation"[^>]* id="([^"]+)".*?(?=<div class="citation"|</section>)', text, flags=re.S
+    )
+    labels = re.findall(r'<span class="label">(.*?)</span>\n', text, flags=re.S)
+    labels = [re.sub("<[^>]+>", "", label).strip("[] ") for label in labels]
+    assert len(labels) == len(set(labels)) == len(entries) == len(REFERENCES)
+    assert all(re.fullmatch(r"\D+, [12][0-9]{3}", label) for label in labels)
+    cited = {html.unescape(re.sub("<[^>]+>", "", c)) for page in NUMBERED for c in re.findall(
+        r'<a class="reference internal" href="bibliography.html#[^>]*>(.*?)</a>',
+        (site / f"{page}.html").read_text("utf-8"))}  # fmt: skip
+    assert len(cited) > 10
+    known = (
+        {label.rpartition(", ")[0] for label in labels}
+        | {label.rpartition(", ")[2] for label in labels}
+        | set(labels)
+    )
+    assert cited <= known
+    addresses = re.findall(r'href="(https?://[^"]+)"', text.split("<article")[1].split("</article>")[0])
+    assert len(addresses) == len(set(addresses)) > 10
+
+
+def test_readme_has_the_addresses_of_the_repository_and_counts_what_is_there():
+    text = (ROOT / "README.md").read_text("utf-8")
+    for path in re.findall(r"(?:github\.com|/github)/[\w-]+/[\w-]+/blob/main/([^)#]+)", text):
+        assert (ROOT / path).is_file(), path
+    for page in re.findall(r"github\.io/[\w-]+/([\w/]+)\.html", text):
+        assert (ROOT / f"{page}.md").is_file(), page
+    said = re.search(r"There are ([0-9]+) chapters,.*? and ([0-9]+) problem sets", text, flags=re.S)
+    assert [int(n) for n in said.groups()] == [len(NUMBERED), len(list(ROOT.glob("exercises/ps*")))]
+    assert notebooks.addressed(text) == text
+    moved = text.replace("normcore/normcore", "a-lab/course").replace(
+        "normcore.github.io/normcore", "a-lab.github.io/course"
+    )
+    assert moved != text and notebooks.addressed(moved) == text
 
 
 def test_every_widget_has_its_page():

@@ -8,6 +8,7 @@ import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -112,6 +113,93 @@ def test_nothing_scrolls_sideways(opened, page):
         shown.set_viewport_size({"width": width, "height": 900})
         shown.evaluate(SETTLED)
         assert not shown.evaluate(SIDEWAYS, name == "phone"), (name, width)
+
+
+# What begins a line though it ends the sentence of the formula before it.
+PARTED = """() => {
+  const found = [];
+  for (const formula of document.querySelectorAll("article.bd-article mjx-container:not([display=true])")) {
+    const holder = formula.closest(".math");
+    let after = holder.nextSibling;
+    if (after?.nodeType !== Node.TEXT_NODE || !/^[.,;:?!)]/.test(after.data) || !formula.offsetParent) continue;
+    const range = document.createRange();
+    range.setStart(after, 0);
+    range.setEnd(after, 1);
+    const stop = range.getBoundingClientRect(), box = formula.getBoundingClientRect();
+    if (stop.left < box.right - 3) found.push(holder.parentElement.closest("p, li, td").textContent.slice(0, 60));
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_line_does_not_begin_with_the_full_stop_after_a_formula(opened, page):
+    shown = opened(f"{page}.html", WIDTHS["phone"])
+    shown.evaluate(OPEN)
+    for width in (390, 360, 420):
+        shown.set_viewport_size({"width": width, "height": 900})
+        shown.evaluate(SETTLED)
+        assert not shown.evaluate(PARTED), width
+
+
+@pytest.fixture(scope="module")
+def elsewhere(site):  # noqa: F811
+    """The site in a folder, as GitHub Pages serves it: 404.html for what is not there."""
+    folder = urlsplit(
+        re.search(
+            r'<link rel="canonical" href="([^"]+)/book/', (site / "book/intro.html").read_text("utf-8")
+        )[1]
+    ).path
+
+    class Pages(Quiet):
+        def translate_path(self, path):
+            inside = urlsplit(path).path.removeprefix(folder + "/")
+            return (
+                str(site / inside)
+                if urlsplit(path).path.startswith(folder + "/")
+                else str(site / "no such file")
+            )
+
+        def send_error(self, code, message=None, explain=None):
+            body = (site / "404.html").read_bytes()
+            self.send_response(404)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}{folder}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("path", ["gone.html", "book/gone.html", "a/b/c/gone"])
+def test_an_address_that_leads_nowhere_says_so_at_any_depth(browser, elsewhere, path):
+    page = browser.new_page()
+    failed = []
+    page.on("response", lambda r: r.status < 400 or failed.append(r.url))
+    page.goto(f"{elsewhere}/{path}")
+    assert failed == [f"{elsewhere}/{path}"]  # itself; its style sheets and scripts are there
+    expect(page.locator("h1", has_text="No such page")).to_be_visible()
+    links = page.evaluate("[...document.querySelectorAll('a[href]')].map((a) => a.href)")
+    inside = {link.partition("#")[0] for link in links if link.startswith(elsewhere)} - {
+        f"{elsewhere}/{path}"
+    }
+    assert len(inside) > 10 and all(page.request.get(link).ok for link in inside)
+    assert not [link for link in links if "127.0.0.1" in link and not link.startswith(elsewhere)]
+    page.get_by_role("link", name="the first page").click()
+    page.wait_for_url(f"{elsewhere}/book/intro.html")
+    page.close()
+
+
+def test_code_that_goes_on_beside_a_phones_edge_shows_it(opened):
+    """By a shadow that its own ground covers where the code ends."""
+    shown = opened(f"{CHAPTERS[0]}.html", WIDTHS["phone"])
+    ground = "(e) => getComputedStyle(e).backgroundAttachment"
+    assert "local" in shown.locator("div.cell_input pre").first.evaluate(ground)
+    shown.set_viewport_size({"width": WIDTHS["laptop"], "height": 900})
+    assert "local" not in shown.locator("div.cell_input pre").first.evaluate(ground)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,14 +1,16 @@
-"""Sphinx extension: a cell with a name can be linked to, and a figure leads to the experiment behind it.
+"""Sphinx extension: a named cell can be linked to, a figure leads to its experiment, assertions are marked.
 
     ```{code-cell} python3
     :name: kappa
 
 is the target `cell:CHAPTER/kappa`, as in {ref}`ten seeds <cell:scaling/kappa>`. Below the outputs of a cell
-that draws an experiment stands a link to the experiment's source, as the page's imports have it.
+that draws an experiment stands a link to the experiment's source, as the page's imports have it. Below a cell
+with assertions stands how many there are, and when the page was run: one that does not hold ends the build.
 """
 
 import ast
 import re
+from datetime import datetime
 from pathlib import Path
 
 from docutils import nodes
@@ -48,6 +50,29 @@ class LinkExperiments(SphinxTransform):
                 cell += nodes.paragraph("", "The experiment: ", link, classes=["experiment"])
 
 
+class MarkAssertions(SphinxTransform):
+    """Below a cell that asserts something, that it held and when."""
+
+    default_priority = 689  # nearer to the cell than the experiment's link
+
+    def apply(self) -> None:
+        executed = getattr(self.env, "executed", {}).get(self.env.docname)
+        for cell in cells(self.document):
+            if executed and (count := assertions(parsed(cell[0].astext()))):
+                cell += nodes.raw("", mark(count, executed), format="html")
+
+
+def assertions(code: ast.Module) -> int:
+    """How many statements of a cell assert something."""
+    return sum(isinstance(node, ast.Assert) for node in ast.walk(code))
+
+
+def mark(count: int, executed: datetime) -> str:
+    """The line below a cell; the search passes over it."""
+    said = f"{count} assertion{'' if count == 1 else 's'} held on {executed.day} {executed:%B %Y}"
+    return f'<p class="checked" data-pagefind-ignore>{said}</p>'
+
+
 def cells(document: nodes.document) -> list[nodes.container]:
     """The code cells of a page."""
     return [node for node in document.findall(nodes.container) if node.get("nb_element") == "cell_code"]
@@ -84,4 +109,5 @@ def setup(app) -> dict:
     """Sphinx calls this."""
     app.add_transform(NameCells)
     app.add_transform(LinkExperiments)
+    app.add_transform(MarkAssertions)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

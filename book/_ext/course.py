@@ -10,6 +10,11 @@ shows a problem set's card: its title, time and difficulty, a link to Colab and 
 
 shows all chapters, as _toc.yml has them: number, title, question, minutes, problem set.
 
+    :::{counts}
+    :::
+
+says how many chapters, predictions, claims, assertions and problem sets there are.
+
     ```{check-message} ps02 batch_norm "unbiased variance"
     ```
 
@@ -20,7 +25,7 @@ shows what a check says to one of its known mistakes, as it is run when the book
     :::
 
 shows a figure to play with, made by book/_static/widgets/index-sets.js.
-`{{ repository }}` is the repository's address, as _config.yml has it.
+`{{ repository }}` is the repository's address, as _config.yml has it; `{{ colab }}` is Colab's for its files.
 """
 
 import html
@@ -28,6 +33,7 @@ import re
 import shlex
 from pathlib import Path
 
+import claims
 import nbformat
 import yaml
 from docutils import nodes
@@ -83,24 +89,57 @@ class CourseMap(SphinxDirective):
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-        numbered = [part for part in toc["parts"] if part.get("numbered")]
         lines = ["| | Chapter | Its question | Minutes | Problem set |", "|---|---|---|---|---|"]
-        number = 0
-        for part in numbered:
-            for chapter in part["chapters"]:
-                number += 1
-                path = ROOT / f"{chapter['file']}.md"
-                self.env.note_dependency(str(path))
-                source = path.read_text("utf-8")
-                sets = re.findall(r"\{problem-set\} (\w+)", source)
-                lines.append(
-                    f"| {number} | [](/{chapter['file']}) | {question(source)} | {minutes(source)} "
-                    f"| {', '.join(name.upper() for name in sets) or '–'} |"
-                )
+        for number, chapter in enumerate(chapters(), 1):
+            path = ROOT / f"{chapter}.md"
+            self.env.note_dependency(str(path))
+            source = path.read_text("utf-8")
+            sets = re.findall(r"\{problem-set\} (\w+)", source)
+            lines.append(
+                f"| {number} | [](/{chapter}) | {question(source)} | {minutes(source)} "
+                f"| {', '.join(name.upper() for name in sets) or '–'} |"
+            )
         node = nodes.container(classes=["course-map"])
         self.state.nested_parse(StringList(lines), self.content_offset, node)
         return [node]
+
+
+class Counts(SphinxDirective):
+    """What there is of everything, in a line."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        pages = [ROOT / f"{chapter}.md" for chapter in chapters()]
+        for page in pages:
+            self.env.note_dependency(str(page))
+        counts = count([page.read_text("utf-8") for page in pages])
+        line = nodes.paragraph(classes=["counts"])
+        for number, (name, found) in enumerate(counts.items()):
+            if number:
+                line += nodes.Text(" · ")
+            line += nodes.strong(text=str(found))
+            line += nodes.Text(f"\N{NO-BREAK SPACE}{name}")
+        return [line]
+
+
+def count(sources: list[str]) -> dict[str, int]:
+    """Of chapters' texts, and of all problem sets."""
+    text = "\n".join(sources)
+    code = [cell for cell in re.findall(r"^```\{code-cell\}.*?\n(.*?)^```$", text, flags=re.S | re.M)]
+    return {
+        "chapters": len(sources),
+        "predictions": len(re.findall(r"^:::\{predict\}", text, flags=re.M)),
+        "claims with verdicts": sum(map(len, claims.load().values())),
+        "assertions": len(re.findall(r"^\s*assert\b", "\n".join(code), flags=re.M)),
+        "problem sets": len(list(ROOT.glob("exercises/ps*/ps*.ipynb"))),
+    }
+
+
+def chapters() -> list[str]:
+    """The numbered ones, as _toc.yml has them."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    return [c["file"] for part in toc["parts"] if part.get("numbered") for c in part["chapters"]]
 
 
 def question(source: str) -> str:
@@ -154,16 +193,19 @@ class Widget(SphinxDirective):
         return [nodes.raw("", text, format="html")]
 
 
-def write_repository(app, docname, source) -> None:
-    """`{{ repository }}` in a page; also in code blocks, where MyST's own substitutions do not reach."""
-    source[0] = source[0].replace("{{ repository }}", app.config.html_theme_options["repository_url"])
+def write_addresses(app, docname, source) -> None:
+    """`{{ repository }}` and `{{ colab }}`; also in code blocks, where MyST has no substitutions."""
+    options = app.config.html_theme_options
+    source[0] = source[0].replace("{{ repository }}", options["repository_url"])
+    source[0] = source[0].replace("{{ colab }}", colab_url(options, "").rstrip("/"))
 
 
 def setup(app) -> dict:
     """Sphinx calls this."""
     app.add_directive("problem-set", ProblemSet)
     app.add_directive("course-map", CourseMap)
+    app.add_directive("counts", Counts)
     app.add_directive("check-message", CheckMessage)
     app.add_directive("widget", Widget)
-    app.connect("source-read", write_repository)
+    app.connect("source-read", write_addresses)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

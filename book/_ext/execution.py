@@ -71,7 +71,7 @@ def fingerprint(files: list[Path]) -> str:
 
 
 def execute(app, env, added, changed, removed) -> list[str]:
-    """Fill the cache with every page that has code, before Sphinx reads any of them.
+    """Fill the cache with every page that has code, before Sphinx reads any; `env.executed` says when.
 
     Returns:
         Pages that Sphinx must read again though their text is as before: what they import is not.
@@ -84,12 +84,12 @@ def execute(app, env, added, changed, removed) -> list[str]:
     store = get_cache(str(folder))
     record = folder / "imports.json"
     before = json.loads(record.read_text("utf-8")) if record.is_file() else {}
-    now, waiting = {}, []
+    now, pages, waiting = {}, {}, []
     for name in sorted(env.found_docs):
         path = Path(env.doc2path(name))
         if "\njupytext:" not in path.read_text("utf-8"):  # as MyST-NB tells a notebook from a page
             continue
-        notebook = myst_nb_reader_plugin(str(path))
+        notebook = pages[name] = myst_nb_reader_plugin(str(path))
         now[name] = fingerprint([*dependencies(notebook), ENVIRONMENT])
         try:
             cached = store.match_cache_notebook(notebook)
@@ -107,6 +107,7 @@ def execute(app, env, added, changed, removed) -> list[str]:
             told = [f"{uri}\n{store.get_project_record(uri).traceback or ''}" for uri in failed]
             raise ExtensionError("pages failed to execute:\n" + "\n".join(told))
     record.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n", "utf-8")
+    env.executed = {name: store.match_cache_notebook(notebook).created for name, notebook in pages.items()}
     read, env.read_with = getattr(env, "read_with", {}), now
     return [name for name in now if read.get(name) != now[name]]
 
@@ -114,4 +115,4 @@ def execute(app, env, added, changed, removed) -> list[str]:
 def setup(app) -> dict:
     """Sphinx calls this."""
     app.connect("env-get-outdated", execute)
-    return {"version": "1", "env_version": 1, "parallel_read_safe": True}
+    return {"version": "1", "env_version": 2, "parallel_read_safe": True}

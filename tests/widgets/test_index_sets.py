@@ -62,3 +62,29 @@ def test_each_cell(played, method, groups):
         sets.add(tuple(inside.flatten().tolist()))
     assert f"The tensor has {len(sets)} such set" in words
     assert all(sum(s) * len(sets) == x.numel() for s in sets)
+
+
+def test_the_keyboard_goes_over_all_examples(played):
+    """By arrows from cell to cell, by Home and End to the ends of a row."""
+    page = played("index-sets")
+    cell = page.locator(".widget [role=group] button:focus")
+    page.locator(".widget [role=group] button[tabindex='0']").focus()
+    for key, place in [
+        ("ArrowDown", (1, 2, 1)), ("End", (3, 2, 4)), ("ArrowRight", (3, 2, 4)), ("ArrowLeft", (3, 2, 3)),
+        ("Home", (1, 2, 1)), ("ArrowLeft", (1, 2, 1)), ("ArrowUp", (1, 1, 1)),
+    ]:  # fmt: skip
+        page.keyboard.press(key)
+        said = "example {}, channel {}, position {}:".format(*place)
+        assert cell.get_attribute("aria-label").startswith(said)
+        assert cell.get_attribute("aria-pressed") == "true"
+
+
+def test_ones_own_choice_leaves_the_groups(played):
+    page = played("index-sets")
+    page.locator("#index-sets-method").select_option("group norm")
+    page.locator("#index-sets-method").select_option("your own choice")
+    assert page.locator("#index-sets-method").input_value() == "your own choice"
+    assert not page.locator("#index-sets-c").evaluate("(box) => box.indeterminate")
+    assert page.locator("#index-sets-groups").is_hidden()
+    page.locator("#index-sets-n").check()
+    assert "has 48 cells" in page.locator(".widget-result").inner_text()

@@ -42,6 +42,7 @@
     method.addEventListener("change", () => {
       state.method = method.value;
       if (METHODS[method.value]) Object.assign(state, METHODS[method.value]);
+      else if (state.c === "group") state.c = true; // one's own choice has boxes alone, and no groups
       draw();
     });
     groups.addEventListener("change", () => {
@@ -77,11 +78,14 @@
     }
 
     function move(event, n, c, p) {
-      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      // to the right of an example stands the next one
+      const here = n * POSITIONS + p, last = EXAMPLES * POSITIONS - 1;
+      const step = {
+        ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -here], End: [0, last - here],
+      }[event.key];
       if (!step) return;
       event.preventDefault();
-      // to the right of an example stands the next one
-      const across = n * POSITIONS + p + step[1];
+      const across = here + step[1];
       const row = c + step[0];
       if (across < 0 || across >= EXAMPLES * POSITIONS || row < 0 || row >= CHANNELS) return;
       const target = [Math.floor(across / POSITIONS), row, across % POSITIONS];
