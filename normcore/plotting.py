@@ -79,7 +79,7 @@ class PlainLogFormatter(ticker.LogFormatterSciNotation):
     PLAIN = 1e-4, 1e5  # between these, a number is shorter than its power
 
     def __init__(self) -> None:
-        super().__init__(minor_thresholds=(1.5, 0.4))  # decades: below them, more than powers are named
+        super().__init__(minor_thresholds=(1.75, 0.4))  # decades: below them, more than powers are named
 
     def __call__(self, x, pos=None) -> str:
         """What stands at a tick, if anything does."""
