@@ -54,4 +54,5 @@ def test_what_is_measured_says_how_and_is_drawn_by_itself(name):
     for axis in (axis for ax in drawn.axes for axis in (ax.xaxis, ax.yaxis)):
         if axis.get_scale() == "log":
             named = named_ticks(axis)
-            assert len(named) >= 2 and not any("times" in text for text in named), named
+            low, high = sorted(axis.get_view_interval())
+            assert (len(named) >= 2 or high < 4 * low) and not any("times" in text for text in named), named
