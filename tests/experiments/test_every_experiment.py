@@ -8,6 +8,7 @@ import pytest
 
 from normcore import experiments
 from normcore.experiments.grid import Grid
+from normcore.plotting import PlainLogFormatter
 from tests.test_plotting import named_ticks
 
 SHARED = {"grid", "panels", "stored"}
@@ -53,6 +54,7 @@ def test_what_is_measured_says_how_and_is_drawn_by_itself(name):
     assert drawn.axes[-1].get_xlabel() and all(ax.lines or ax.collections for ax in drawn.axes)
     for axis in (axis for ax in drawn.axes for axis in (ax.xaxis, ax.yaxis)):
         if axis.get_scale() == "log":
-            named = named_ticks(axis)
-            low, high = sorted(axis.get_view_interval())
-            assert (len(named) >= 2 or high < 4 * low) and not any("times" in text for text in named), named
+            named, (low, high) = named_ticks(axis), sorted(axis.get_view_interval())
+            assert not any("times" in text for text in named), named
+            by_hand = not isinstance(axis.get_major_formatter(), PlainLogFormatter)
+            assert by_hand or len(named) >= 2 or high < 4 * low, named
