@@ -145,7 +145,7 @@ def chapters() -> list[str]:
 def question(source: str) -> str:
     """The question that a chapter asks, in bold type at the end of its section."""
     section = source.split("## The question\n")[1].split("\n## ")[0]
-    return " ".join(re.findall(r"\*\*(.+?)\*\*", section, flags=re.S)[-1].split())
+    return " ".join(re.findall(r"\*\*([^*]+\?)\*\*", section)[-1].split())
 
 
 class CheckMessage(SphinxDirective):
