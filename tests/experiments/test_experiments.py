@@ -45,8 +45,10 @@ def test_scalings_are_fitted_to_the_training_cars():
 
 def test_placement_reports_each_seed_and_rate():
     results = placement.measure(learning_rates=(0.03, 0.3), seeds=range(2), epochs=1)
+    assert results.array.shape == (2, 2, 3, 2, 2, 2, 2)
+    assert results.array.min() >= 0 and results.array.max() <= 1
+    results = results.at(activation="ReLU", start="PyTorch's")
     assert set(results) == {"none", "before", "after"}
-    assert results.array.shape == (3, 2, 2, 2, 2) and results.array.min() >= 0 and results.array.max() <= 1
     test = results.at(on="test")
     assert (
         np.median(test["before"]["running averages"])
@@ -80,7 +82,8 @@ def test_drawings_show_what_was_measured():
     (ax,) = scaling.draw({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
     accuracies = {"none": 1.0, "before": 0.5}
-    axes = {"position": accuracies, "on": ("test",), "by": ("running averages",), "seed": range(2)}
+    axes = {"activation": ("ReLU",), "start": ("suited",), "position": accuracies}
+    axes |= {"on": ("test",), "by": ("running averages",), "seed": range(2)}
     axes["lr"] = (0.1, 1.0)
     drawn = placement.draw(grid(lambda position, **_: accuracies[position], axes))
     (legend,), (ax,) = drawn.legends, drawn.axes
