@@ -6,8 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.book.pages import CHAPTERS
 from tests.commands import ROOT, run
-from tests.test_book import CHAPTERS
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import execution

@@ -1,54 +1,32 @@
 """The book builds with warnings as errors, and its pages are complete and ask no other host for anything."""
 
-import ast
 import html
 import re
 import sys
 from datetime import datetime, timedelta
-from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 
-from scripts import format_pages, notebooks
-from tests.commands import ROOT, run
+from scripts import notebooks
+from tests.book.pages import (
+    CELL,
+    CHAPTERS,
+    NUMBERED,
+    PAGES,
+    REFERENCE,
+    REFERENCES,
+    TOC,
+    WIDGETS,
+    WITH_PROBLEM_SET,
+    Elements,
+    elements,
+)
+from tests.commands import ROOT
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import claims
-
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-# of the reference, a page a module
-REFERENCE = [s["file"] for p in TOC["parts"] for c in p["chapters"] for s in c.get("sections", ())]
-CHAPTERS = [page for page in PAGES if "code-cell" in (ROOT / f"{page}.md").read_text("utf-8")]
-NUMBERED = [c["file"] for part in TOC["parts"] if part.get("numbered") for c in part["chapters"]]
-CELL = re.compile(r"```\{code-cell\}[^\n]*\n((?::[\w-]+:[^\n]*\n)*)(.*?)\n```\n", flags=re.S)
-WITH_PROBLEM_SET = [page for page in CHAPTERS if "{problem-set}" in (ROOT / f"{page}.md").read_text("utf-8")]
-
-
-class Elements(HTMLParser):
-    """Every element of a page, as (tag, attributes)."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.found = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    output = tmp_path_factory.mktemp("site")
-    # a failing cell, a broken reference or any other warning makes this fail
-    run("jupyter-book", "build", "-W", "-n", "--keep-going", "--path-output", output, ".")
-    return output / "_build" / "html"
-
-
-def elements(site, page):
-    return Elements((site / f"{page}.html").read_text("utf-8")).found
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -112,22 +90,6 @@ def test_ids_on_a_page_are_unique(site, page):
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
-def test_a_chapter_has_its_shape(page):
-    text = (ROOT / f"{page}.md").read_text("utf-8")
-    for part in ("After this chapter you can", "## The question", "## The idea in a picture", "{predict}",
-                 "assert ", "## Summary", f"{{claims}} {page.split('/')[1]}\n", "## Further reading"):  # fmt: skip
-        assert part in text, part
-    assert page in WITH_PROBLEM_SET or "There is no problem set for this chapter" in text
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_code_is_formatted_and_fits(page):
-    text = (ROOT / f"{page}.md").read_text("utf-8")
-    assert format_pages.formatted(text) == text, "run `make lint`"
-    assert not format_pages.too_long(text)
-
-
-@pytest.mark.parametrize("page", CHAPTERS)
 def test_what_follows_a_prediction_is_folded(site, page):
     """And nothing else: a heading stays in sight."""
     asked = (ROOT / f"{page}.md").read_text("utf-8").count(":::{predict}")
@@ -178,93 +140,10 @@ def test_a_drawn_experiment_leads_to_its_source(site, page):
     assert all((ROOT / path).is_file() for path in linked)
 
 
-def named_cells(page):
-    """Source of each named code cell of a page."""
-    found = {}
-    for options, source in CELL.findall((ROOT / f"{page}.md").read_text("utf-8")):
-        if name := re.search(r":name: (\S+)", options):
-            assert name[1] not in found, f"{page} has two cells {name[1]}"
-            found[name[1]] = source
-    return found
-
-
-def wrong_with(claim, cells, references):
-    """What is missing for a claim to be shown, or nothing."""
-    if not {"claim", "verdict", "scope"} <= set(claim) <= {"claim", "verdict", "scope", "cell", "source"}:
-        return "must have claim, verdict, scope, and a cell or a source"
-    if claim["verdict"] not in claims.VERDICTS:
-        return f"has the verdict {claim['verdict']}"
-    if claim["verdict"] == "reported":
-        return "" if claim.get("source") in references else "must name a source in references.bib"
-    if claim.get("cell") not in cells:
-        return f"has no cell {claim.get('cell')}"
-    if not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cells[claim["cell"]]))):
-        return f"is not asserted in the cell {claim['cell']}"
-    return ""
-
-
-REFERENCES = set(
-    re.findall(r"^@\w+\{([\w:-]+),", (ROOT / "book/references.bib").read_text("utf-8"), flags=re.M)
-)
-
-
-@pytest.mark.parametrize("page", NUMBERED)
-def test_each_claim_has_a_verdict_and_a_cell_that_asserts_it(page):
-    found = claims.load()[page.split("/")[1]]
-    cells = named_cells(page)
-    assert len(found) >= 5
-    wrong = {name: said for name, claim in found.items() if (said := wrong_with(claim, cells, REFERENCES))}
-    assert not wrong
-
-
-def test_a_claim_without_its_cell_or_its_assertion_would_be_found():
-    cells = {"shows": "assert 1 < 2", "prints": "print('assert')"}
-    claim = {"claim": "c", "verdict": "false", "scope": "s", "cell": "shows"}
-    assert not wrong_with(claim, cells, REFERENCES)
-    assert wrong_with({**claim, "cell": "prints"}, cells, REFERENCES) == "is not asserted in the cell prints"
-    assert wrong_with({**claim, "cell": "gone"}, cells, REFERENCES) == "has no cell gone"
-    assert wrong_with({**claim, "verdict": "true"}, cells, REFERENCES) == "has the verdict true"
-    reported = {**claim, "verdict": "reported", "source": "nobody1900"}
-    assert wrong_with(reported, cells, REFERENCES) == "must name a source in references.bib"
-
-
 def test_every_chapter_has_claims_and_every_claim_a_chapter(site):
     assert [f"book/{chapter}" for chapter in claims.load()] == NUMBERED
     text = (site / "book/claims.html").read_text("utf-8")
     assert text.count('<span class="verdict ') == sum(map(len, claims.load().values())) + len(claims.VERDICTS)
-
-
-def typed_numbers(source):
-    """Numbers in the alternative texts and captions of a cell's figures that were not computed."""
-    found = []
-
-    def look(node):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[0-9]", node.value):
-            found.append(node.value)
-        for child in ast.iter_child_nodes(node):
-            if not isinstance(child, (ast.FormattedValue, ast.Subscript)):
-                look(child)
-
-    for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.M))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "show":
-            for keyword in node.keywords:
-                if keyword.arg in ("alt", "caption"):
-                    look(keyword.value)
-    return found
-
-
-def test_a_typed_number_in_an_alternative_text_would_be_found():
-    assert typed_numbers('show(f, alt="near 3 euros")') == ["near 3 euros"]
-    assert typed_numbers('show(f, alt="a" + f"from {x:.2f} to 7")') == [" to 7"]
-    assert not typed_numbers(
-        'show(f, alt="a" + ", ".join(f"{x:.2f} at {r[0]}" for x in y), caption=f"{n} runs")'
-    )
-
-
-@pytest.mark.parametrize("page", CHAPTERS)
-def test_numbers_in_alternative_texts_and_captions_are_computed(page):
-    for _, source in CELL.findall((ROOT / f"{page}.md").read_text("utf-8")):
-        assert not typed_numbers(source)
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
@@ -321,13 +200,6 @@ def test_every_public_name_is_a_target_and_a_heading_of_the_reference(site):
             )
     methods = (site / "book/api.html").read_text("utf-8").split('class="methods')[1].split("</table>")[0]
     assert methods.count("<tr") == len(api.public("normcore.functional")) + 1
-
-
-def widgets_of(page):
-    return re.findall(r"^:::\{widget\} ([\w-]+)$", (ROOT / f"{page}.md").read_text("utf-8"), flags=re.M)
-
-
-WIDGETS = [(page, name) for page in PAGES for name in widgets_of(page)]
 
 
 @pytest.mark.parametrize("page, name", WIDGETS)
@@ -457,7 +329,3 @@ def test_readme_has_the_addresses_of_the_repository_and_counts_what_is_there():
         "normcore.github.io/normcore", "a-lab.github.io/course"
     )
     assert moved != text and notebooks.addressed(moved) == text
-
-
-def test_every_widget_has_its_page():
-    assert {path.stem for path in (ROOT / "book/_static/widgets").iterdir()} == {name for _, name in WIDGETS}

@@ -16,7 +16,7 @@ from playwright import sync_api
 from playwright.sync_api import expect
 
 from scripts.stills import chromium
-from tests.test_book import CHAPTERS, PAGES, REFERENCE, site  # noqa: F401 a fixture
+from tests.book.pages import CHAPTERS, PAGES, REFERENCE
 
 CHROMIUM = chromium()
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium")
@@ -43,7 +43,7 @@ OPEN = "document.querySelectorAll('details').forEach((details) => { details.open
 
 
 @pytest.fixture(scope="module")
-def address(site):  # noqa: F811
+def address(site):
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -143,7 +143,7 @@ def test_a_line_does_not_begin_with_the_full_stop_after_a_formula(opened, page):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(site):  # noqa: F811
+def elsewhere(site):
     """The site in a folder, as GitHub Pages serves it: 404.html for what is not there."""
     folder = urlsplit(
         re.search(
@@ -315,7 +315,7 @@ BEFORE_FIRST_PAINT = 150_000
 
 
 @pytest.mark.parametrize("page", [PAGES[0], "book/why", "book/api/nn"])
-def test_what_stands_before_the_first_paint_is_small(opened, page, site):  # noqa: F811
+def test_what_stands_before_the_first_paint_is_small(opened, page, site):
     """Style sheets, and the scripts in the head that are not deferred."""
     shown = opened(f"{page}.html")
     blocking = shown.evaluate("""() => performance.getEntriesByType("resource")
