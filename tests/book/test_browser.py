@@ -145,32 +145,25 @@ def test_a_line_does_not_begin_with_the_full_stop_after_a_formula(opened, page):
 @pytest.fixture(scope="module")
 def elsewhere(site):
     """The site in a folder, as GitHub Pages serves it: 404.html for what is not there."""
-    folder = urlsplit(
-        re.search(
-            r'<link rel="canonical" href="([^"]+)/book/', (site / "book/intro.html").read_text("utf-8")
-        )[1]
-    ).path
+    first = (site / "book/intro.html").read_text("utf-8")
+    folder = urlsplit(re.search(r'<link rel="canonical" href="([^"]+)/book/', first)[1]).path + "/"
+    nowhere = (site / "404.html").read_bytes()
 
     class Pages(Quiet):
         def translate_path(self, path):
-            inside = urlsplit(path).path.removeprefix(folder + "/")
-            return (
-                str(site / inside)
-                if urlsplit(path).path.startswith(folder + "/")
-                else str(site / "no such file")
-            )
+            path = urlsplit(path).path
+            return str(site / (path.removeprefix(folder) if path.startswith(folder) else "no such file"))
 
         def send_error(self, code, message=None, explain=None):
-            body = (site / "404.html").read_bytes()
             self.send_response(404)
             self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(nowhere)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(nowhere)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Pages, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}{folder}"
+    yield f"http://127.0.0.1:{server.server_port}{folder.rstrip('/')}"
     server.shutdown()
 
 
