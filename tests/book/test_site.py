@@ -128,7 +128,9 @@ def test_results_stand_in_tables_and_not_in_printed_columns(site, page):
 def experiments_drawn(page):
     """The files of the experiments that a page draws, one a cell."""
     text = (ROOT / f"{page}.md").read_text("utf-8")
-    drawn = re.findall(r"show\(\s*(\w+)\.draw\w*\(", text)
+    names = {path.stem for path in (ROOT / "normcore/experiments").glob("*.py")}
+    cells = [set(re.findall(r"\b(\w+)\.draw\w*\(", source)) & names for _, source in CELL.findall(text)]
+    drawn = [name for cell in cells for name in sorted(cell)]
     return [f"normcore/experiments/{name}.py" for name in drawn]
 
 
