@@ -52,12 +52,12 @@ def test_a_page_depends_on_what_its_cells_import_and_not_on_the_grader(page):
 
 
 def test_imports_of_imports_and_stored_results_count():
-    source = "import torch\nfrom normcore.experiments import growth, speed\n%matplotlib inline"
+    source = "import torch\nfrom normcore.experiments import growth, placement\n%matplotlib inline"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     names = {p.relative_to(ROOT / "normcore").as_posix() for p in execution.dependencies(notebook)}
     stored = {f"experiments/results/{p.name}" for p in (ROOT / "normcore/experiments/results").iterdir()}
     assert "experiments/results/growth.json" in stored & names
-    assert {"statistics.py", "nn/__init__.py", "experiments/growth.py", "experiments/speed.py"} <= names
+    assert {"statistics.py", "nn/__init__.py", "experiments/growth.py", "experiments/placement.py"} <= names
 
 
 @pytest.fixture
