@@ -7,9 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from normcore.data import digits
 from normcore.experiments import speed
-from normcore.experiments.grid import Grid, grid
+from normcore.experiments.grid import Grid
 from normcore.plotting import figure
 
 __all__ = ["NETWORKS", "STARTS", "build", "draw", "measure"]
@@ -50,18 +49,11 @@ def measure(
         reached.
     """
 
-    def one(start: str, network: str, seed: int, lr: float) -> tuple[float, float]:
-        torch.manual_seed(seed)
-        return speed.arrivals(
-            build(network, start), digits(seed), target=target, every=every, lr=lr, epochs=epochs,
-            batch_size=batch_size, seed=seed,
-        )  # fmt: skip
+    def make(start: str, network: str) -> tuple[nn.Module, speed.Optimizer]:
+        return build(network, start), torch.optim.SGD
 
     axes = {"start": starts, "network": NETWORKS, "seed": seeds, "lr": learning_rates}
-    return grid(
-        one, axes, {"on": speed.PARTS}, target=target, batch_size=batch_size, every=every,
-        limit=epochs * (len(digits(0).x_train) // batch_size),
-    )  # fmt: skip
+    return speed.sweep(make, axes, target=target, epochs=epochs, batch_size=batch_size, every=every)
 
 
 def draw(results: Grid) -> Figure:

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from normcore.data import digits
 from normcore.experiments import speed, stored
-from normcore.experiments.grid import Grid, grid
+from normcore.experiments.grid import Grid
 from normcore.models import SIZES, initialise, mlp
 from normcore.plotting import figure
 
@@ -115,18 +114,11 @@ def measure(
         Steps by network, on ("validation", "test"), seed, lr; inf where the target was not reached.
     """
 
-    def one(network: str, seed: int, lr: float) -> tuple[float, float]:
-        torch.manual_seed(seed)
-        return speed.arrivals(
-            build(network), digits(seed), target=target, every=every, lr=lr, epochs=epochs,
-            batch_size=batch_size, seed=seed, optimizer=NETWORKS[network][1],
-        )  # fmt: skip
+    def make(network: str) -> tuple[nn.Module, speed.Optimizer]:
+        return build(network), NETWORKS[network][1]
 
     axes = {"network": networks, "seed": seeds, "lr": learning_rates}
-    return grid(
-        one, axes, {"on": speed.PARTS}, target=target, batch_size=batch_size, every=every,
-        limit=epochs * (len(digits(0).x_train) // batch_size),
-    )  # fmt: skip
+    return speed.sweep(make, axes, target=target, epochs=epochs, batch_size=batch_size, every=every)
 
 
 def main() -> Path:

@@ -1,7 +1,7 @@
 """Steps to a fixed accuracy over a grid of learning rates and optimizers (chapter: What it buys)."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "draw_runs",
     "measure",
     "measure_time",
+    "sweep",
 ]
 
 # name → where batch norm stands
@@ -42,6 +43,7 @@ OPTIMIZERS = {
     "Adam": (torch.optim.Adam, 0.1),
 }
 PARTS = ("validation", "test")
+Optimizer = Callable[..., torch.optim.Optimizer]  # made from parameters and lr
 
 
 def build(network: str, activation: type[Module] = nn.ReLU, scale: float = 1.0) -> nn.Sequential:
@@ -107,15 +109,42 @@ def measure(
         inf where the target was not reached.
     """
 
-    def one(optimizer: str, network: str, seed: int, lr: float) -> tuple[float, float]:
-        torch.manual_seed(seed)
+    def make(optimizer: str, network: str) -> tuple[Module, Optimizer]:
         maker, unit = OPTIMIZERS[optimizer]
-        return arrivals(
-            build(network), digits(seed), target=target, every=every, lr=lr * unit, epochs=epochs,
-            batch_size=batch_size, seed=seed, optimizer=maker,
-        )  # fmt: skip
+        return build(network), lambda parameters, lr: maker(parameters, lr=lr * unit)
 
     axes = {"optimizer": optimizers, "network": NETWORKS, "seed": seeds, "lr": learning_rates}
+    return sweep(make, axes, target=target, epochs=epochs, batch_size=batch_size, every=every)
+
+
+def sweep(
+    make: Callable[..., tuple[Module, Optimizer]],
+    axes: Mapping[str, Iterable],
+    *,
+    target: float,
+    epochs: int,
+    batch_size: int,
+    every: int,
+) -> Grid:
+    """Steps to a target over a grid of networks, seeds and rates.
+
+    Args:
+        make: from values of the other axes by name, a network and its optimizer; the seed is set before.
+        axes: of the grid; "seed" and "lr" are among them.
+        target, epochs, batch_size, every: as of `measure`.
+
+    Returns:
+        By the axes, with on ("validation", "test") before seed; inf where the target was not reached.
+    """
+
+    def one(seed: int, lr: float, **place: str) -> tuple[float, float]:
+        torch.manual_seed(seed)
+        model, optimizer = make(**place)
+        return arrivals(
+            model, digits(seed), target=target, every=every, lr=lr, epochs=epochs,
+            batch_size=batch_size, seed=seed, optimizer=optimizer,
+        )  # fmt: skip
+
     return grid(
         one, axes, {"on": PARTS}, target=target, batch_size=batch_size, every=every,
         limit=epochs * (len(digits(0).x_train) // batch_size),

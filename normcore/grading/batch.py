@@ -292,7 +292,7 @@ def _starved_again(
     students: Sequence[str],
     workers: int | None,
 ) -> Generator[Graded, None, None]:
-    """All of them graded; those that waited for the processor once more at the end, each alone.
+    """All of them graded; those that waited for the processor once more at the end, one after the other.
 
     What sleeps looks the same: the second time ends when it has taken as long as the first.
     """
@@ -307,7 +307,7 @@ def _starved_again(
     for student, first in starved.items():
         graded = first
         if time.monotonic() < end:
-            with contextlib.closing(run_all([student], 1)) as results:  # on a cluster, too
+            with contextlib.closing(run_all([student], 1)) as results:
                 graded = next(results, first)
         yield first if graded.failed else graded
 

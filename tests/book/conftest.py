@@ -3,6 +3,7 @@
 import pytest
 from filelock import FileLock
 
+from tests.chromium import browser, watched  # noqa: F401 fixtures
 from tests.commands import run
 
 

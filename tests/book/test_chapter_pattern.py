@@ -2,7 +2,6 @@
 
 import ast
 import re
-import sys
 
 import pytest
 
@@ -15,11 +14,9 @@ from tests.book.pages import (
     REFERENCES,
     WIDGETS,
     WITH_PROBLEM_SET,
+    claims,
 )
 from tests.commands import ROOT
-
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import claims
 
 
 @pytest.mark.parametrize("page", CHAPTERS)

@@ -2,7 +2,6 @@
 
 import html
 import re
-import sys
 from datetime import datetime, timedelta
 from urllib.parse import unquote, urlsplit
 
@@ -21,12 +20,10 @@ from tests.book.pages import (
     WIDGETS,
     WITH_PROBLEM_SET,
     Elements,
+    claims,
     elements,
 )
 from tests.commands import ROOT
-
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import claims
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,40 +1,17 @@
-"""A figure to play with on an otherwise empty page, in the system's Chromium."""
+"""A figure to play with on an otherwise empty page."""
 
 import pytest
-from playwright import sync_api
 
-from scripts.stills import STATIC, chromium
-
-
-def pytest_collection_modifyitems(items):
-    if not chromium():
-        for item in items:
-            if "/widgets/" in item.nodeid:
-                item.add_marker(pytest.mark.skip(reason="no Chromium: apt-get install chromium"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox"], ignore_default_args=["--hide-scrollbars"]
-        )
-        yield launched
-        launched.close()
+from scripts.stills import STATIC
+from tests.chromium import browser, watched  # noqa: F401 fixtures
 
 
 @pytest.fixture
-def played(browser):
-    """Opens a figure; what went wrong is asserted at the end."""
-    contexts, wrong = [], []
+def played(watched):  # noqa: F811
+    """Opens a figure, which asks nobody for anything."""
 
     def open_(name, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
-        page.on("request", lambda request: wrong.append(request.url))
+        page = watched(width, **options)
         page.set_content(
             '<html lang="en"><title>a figure</title><meta name="viewport" content="width=device-width">'
             f'<main><h1>A figure</h1><div class="widget" data-widget="{name}"></div></main></html>'
@@ -46,7 +23,4 @@ def played(browser):
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return page
 
-    yield open_
-    for context in contexts:
-        context.close()
-    assert not wrong, wrong
+    return open_

@@ -27,10 +27,10 @@
       return x.map((v) => ((v - mean) / Math.sqrt(variance + 10 ** state.eps)) * state.gamma + state.beta);
     };
     // of one value there is no variance over m − 1
-    const undefined_ = () => state.training && state.unbiased && state.m === 1;
+    const refused = () => state.training && state.unbiased && state.m === 1;
 
     function next(count) {
-      for (let i = 0; i < count && !undefined_(); i++) {
+      for (let i = 0; i < count && !refused(); i++) {
         const x = batch(), [mean, variance] = statistics(x), y = forward(x)[0];
         if (state.training) {
           const kept = state.unbiased ? (variance * state.m) / (state.m - 1) : variance;
@@ -171,7 +171,7 @@
         `Output: mean ${number(outMean)}, deviation ${number(Math.sqrt(outVariance))}. ` +
         `The diamond: x = ${number(x[0])}, y = ${number(y[0])}.` +
         (outside ? ` ${outside} ${outside === 1 ? "value lies" : "values lie"} outside: ▸.` : "") +
-        (undefined_() ? " One value has no variance over m − 1: PyTorch refuses such a batch in training, and so does this figure." : "");
+        (refused() ? " One value has no variance over m − 1: PyTorch refuses such a batch in training, and so does this figure." : "");
     }
 
     reset();
