@@ -18,7 +18,7 @@ Scaling = Callable[[Tensor, Tensor], Tensor]
 
 
 def measure(
-    scalings: Mapping[str, Scaling], seeds: Sequence[int] = range(10), count: int = 300, k: int = 5
+    scalings: Mapping[str, Scaling], seeds: Sequence[int] = range(20), count: int = 300, k: int = 5
 ) -> Grid:
     """Mean absolute error, in euros, of predicting a car's price by its k nearest neighbours.
 
@@ -49,12 +49,18 @@ def nearest_neighbour_error(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor
     return (y[nearest].mean(1) - y_test).abs().mean().item()
 
 
-def draw(errors: Mapping[str, np.ndarray]) -> Figure:
-    """One row a scaling, one dot a seed, a bar at the median."""
+def draw(errors: Mapping[str, np.ndarray], floor: float | None = None) -> Figure:
+    """One row a scaling, one dot a seed, a bar at the median; a line at the floor, where one is given."""
     with figure(size=(5.4, 0.55 * len(errors) + 0.9)) as (fig, ax):
         for row, values in enumerate(errors.values()):
             ax.plot(values, [row] * len(values), marker="o", linestyle="", alpha=0.6, color=COLORS["blue"])
             ax.plot([np.median(values)], [row], marker="|", markersize=18, color=COLORS["orange"])
+        if floor is not None:
+            ax.axvline(floor, color=COLORS["grey"], linestyle="--", linewidth=1)
+            ax.annotate(
+                "floor", (floor, 1), (-3, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                ha="center", va="bottom", fontsize=9,
+            )  # fmt: skip
         ax.set_yticks(range(len(errors)), list(errors))
         ax.set(xlabel="mean absolute error, € a day", xlim=(0, None), ylim=(len(errors) - 0.5, -0.5))
     return fig

@@ -90,3 +90,31 @@ def test_drawings_show_what_was_measured():
     assert [t.get_text() for t in legend.get_texts()] == ["no batch norm", "before the activation"]
     assert [list(line.get_ydata()) for line in ax.lines] == [[1.0, 1.0], [0.5, 0.5]]
     assert [list(line.get_xdata()) for line in ax.lines] == [[0.1, 1.0]] * 2
+
+
+def test_adam_takes_each_seed_by_itself_and_a_turn_correlates_inputs_of_one_range():
+    lr, ratio, tolerance = 0.3, 8.0, 0.01
+    measured = conditioning.measure_adam((lr,), seeds=range(3), ratio=ratio, tolerance=tolerance)
+    for ravine, turn in conditioning.RAVINES.items():
+        rng = np.random.default_rng(2)
+        x = torch.tensor(rng.uniform(-1, 1, (200, 2)) * [1.0, ratio] @ turn)
+        target, start = (torch.tensor(rng.normal(size=2) @ turn) for _ in range(2))
+        w = start.clone().requires_grad_()
+        adam, count = torch.optim.Adam([w], lr=lr), 0
+        while (w - target).norm() > tolerance * (start - target).norm():
+            adam.zero_grad()
+            ((x @ (w - target)).square().mean() / 2).backward()
+            adam.step()
+            count += 1
+        assert measured[ravine][2, 0] == count
+        deviations = x.square().mean(0).sqrt()
+        assert max(deviations / deviations.flip(0)) == pytest.approx(
+            ratio if "axes" in ravine else 1, rel=0.1
+        )
+    never = conditioning.measure_adam((1e-9,), seeds=[0], limit=5)
+    assert np.isinf(never.array).all()
+
+
+def test_the_floor_is_drawn_where_it_is():
+    (ax,) = scaling.draw({"a": np.array([1.0, 2.0])}, floor=0.5).axes
+    assert list(ax.lines[-1].get_xdata()) == [0.5, 0.5]
