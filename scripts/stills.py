@@ -17,6 +17,7 @@ STATIC = Path(__file__).resolve().parent.parent / "book" / "_static"
 WIDTH = 640
 # by figure, what is done with it before it is drawn, where its start says little
 DONE: dict[str, Callable[[Page], None]] = {
+    "ahead": lambda page: page.get_by_label("steps taken").press("End"),
     "batch-norm": lambda page: page.get_by_role("button", name="next 20 batches").click(),
     "signals": lambda page: page.get_by_label("batch norm").check(),
 }

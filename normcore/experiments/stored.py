@@ -1,6 +1,7 @@
 """Results of experiments that take longer than a page: kept with what is needed to make them again."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ __all__ = ["load", "made", "save"]
 FOLDER = Path(__file__).parent / "results"
 
 
-def save(name: str, results: Grid) -> Path:
-    """Write results, to six digits, with their axes, settings and circumstances; `load` returns them.
+def save(name: str, results: Grid, digits: int = 6) -> Path:
+    """Write results with their axes, settings and circumstances, a row a line; `load` returns them.
 
     Args:
         name: of the experiment; `normcore experiment NAME` makes them again.
         results: axes and settings of what JSON holds.
+        digits: that are kept of each value.
     """
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
@@ -25,9 +27,10 @@ def save(name: str, results: Grid) -> Path:
         "made": {"command": f"normcore experiment {name}", **results.made},
         "settings": results.settings,
         "axes": results.axes,
-        "array": np.vectorize(lambda value: float(f"{value:.6g}"))(results.array).tolist(),
+        "array": np.vectorize(lambda value: float(f"{value:.{digits}g}"))(results.array).tolist(),
     }
-    path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    text = re.sub(r"\[[^][{}]*\]", lambda row: re.sub(r"\n\s*", "", row[0]), json.dumps(found, indent=1))
+    path.write_text(text + "\n", "utf-8")
     return path
 
 

@@ -15,6 +15,7 @@ SHARED = {"grid", "panels", "stored"}
 OTHER = {"signals"}  # of its own class, by layer
 # experiment → arguments of a small measurement
 SMALL = {
+    "ahead": {"learning_rates": (0.1, 0.3), "lengths": (0.0, 0.1, 1.0, 10.0), "at": (0, 2)},
     "conditioning": {"ratios": (1, 2), "tolerance": 0.1},
     "covariate_shift": {"steps": 8},
     "detached": {"learning_rates": (0.1, 1.0), "epochs": 2, "batch_size": 64},
