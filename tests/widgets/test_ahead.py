@@ -66,9 +66,9 @@ def test_words_lines_and_marks_are_of_the_stored_runs(played, seed):
     put(page, "rate", rate)
     eta = AXES["lr"][rate]
     text = page.locator(".widget-result").inner_text().replace("\u00a0", " ")
-    seeds = len(AXES["seed"])
+    taken, seeds = AXES["step"][step], len(AXES["seed"])
     assert text.startswith(
-        f"After {AXES['step'][step]} steps at a rate of {eta}; medians of {seeds} seeds, bands over all."
+        f"After {taken} step{'s' * (taken != 1)} at a rate of {eta}; medians of {seeds} seeds, bands over all."
     )
     number = r"(\d+(?:\.\d+)?)"
     said = re.findall(

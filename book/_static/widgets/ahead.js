@@ -93,7 +93,8 @@
       drawing.setAttribute("viewBox", `0 0 ${WIDTH} ${bottom + 46}`);
 
       const times = (f) => number(f.rises / eta, f.rises / eta < 10 ? 1 : 0);
-      result.textContent = `After ${RUN.steps[state.step]} steps at a rate of ${eta}; medians of ${RUN.seeds} seeds, bands over all. ` +
+      const taken = RUN.steps[state.step], words = taken === 1 ? "step" : "steps";
+      result.textContent = `After ${taken} ${words} at a rate of ${eta}; medians of ${RUN.seeds} seeds, bands over all. ` +
         found.map((f, n) => `${NAMES[n][0].toUpperCase()}${NAMES[n].slice(1)}: the batch’s loss is ${short(f.loss)}, ` +
           `lowest near t = ${short(Math.exp(lowest(f.median)))}, and above its value at t = 0 from t = ${short(f.rises)}, ` +
           `which is ${times(f)} times the rate.`).join(" ");
