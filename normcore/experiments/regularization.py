@@ -47,9 +47,9 @@ def build(network: str, dropout: float = 0.5) -> nn.Sequential:
 
 
 def measure(
-    learning_rates: Sequence[float] = (0.1, 0.3, 1.0),
+    learning_rates: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0),
     seeds: Sequence[int] = range(20),
-    passes: Sequence[int] = (40,),
+    passes: Sequence[int] = (40, 150),
     examples: int = 200,
     dropout: float = 0.5,
     batch_size: int = 20,
@@ -151,30 +151,33 @@ def _test(model: Module, data: Split) -> tuple[float, ...]:
 
 
 def draw(results: Grid) -> Figure:
-    """Training and test loss of each network after all passes, at the rate that the validation data choose.
+    """Training and test loss of each network, a panel a budget, at the rate that the validation data choose.
 
     One dot a seed, a bar at the median.
     """
-    last = results.at(passes=results.axes["passes"][-1])
-    with figure(size=(5.4, 2.8)) as (fig, ax):
-        for row, found in enumerate(last.values()):
-            for part, color, offset in (("train", "orange", -0.13), ("test", "blue", 0.13)):
-                values = found[f"{part} loss"][:, best(found)]
-                at = np.full(len(values), row + offset)
-                label = {"train": "training", "test": "test"}[part] if row == 0 else None
+    passes = results.axes["passes"]
+    parts = (("train", "training", "orange", "s", -0.15), ("test", "test", "blue", "o", 0.15))
+    with figure(len(passes), 1, (5.4, 0.7 + 2.0 * len(passes)), squeeze=False, sharex=True) as (fig, axes):
+        for ax, budget in zip(axes.flat, passes, strict=True):
+            networks = results.at(passes=budget)
+            for part, label, color, marker, offset in parts:
+                losses = np.array([found[f"{part} loss"][:, best(found)] for found in networks.values()])
+                rows = np.arange(len(networks)) + offset
                 ax.plot(
-                    values, at, marker="o" if part == "test" else "s", linestyle="", alpha=0.5,
+                    losses.ravel(), rows.repeat(losses.shape[1]), marker=marker, linestyle="", alpha=0.5,
                     color=COLORS[color], label=label,
                 )  # fmt: skip
-                ax.plot([np.median(values)], at[:1], marker="|", markersize=14, color=COLORS[color])
-        ax.set_yticks(range(len(results)), list(results))
-        ax.set(xscale="log", xlabel="loss", ylabel="network", ylim=(len(results) - 0.5, -0.5))
-        fig.legend(loc="outside upper center", ncols=2)
+                ax.plot(
+                    np.median(losses, 1), rows, marker="|", linestyle="", markersize=14, color=COLORS[color]
+                )
+            ax.set_yticks(range(len(networks)), list(networks))
+            ax.set(xscale="log", xlabel="loss", ylabel=f"after {budget} passes", ylim=(3.5, -0.5))
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return fig
 
 
 def measure_noise(
-    batch_sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), seeds: Sequence[int] = range(5), draws: int = 200
+    batch_sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), seeds: Sequence[int] = range(20), draws: int = 200
 ) -> Grid:
     """How much the normalized output of one example depends on its company.
 
@@ -189,13 +192,13 @@ def measure_noise(
         rng, found = torch.Generator().manual_seed(seed), []
         x = digits(seed).x_train.double()
         a = x @ torch.randn(64, 64, generator=rng, dtype=torch.float64)
+        examples, rest = (a - a.mean(0)).split([20, len(a) - 20])  # centred, for the square's sake
         for size in batch_sizes:
-            outputs = torch.empty(draws, 20, 64, dtype=torch.float64)
-            for k in range(draws):
-                company = a[20:][torch.randperm(len(a) - 20, generator=rng)[: size - 1]]
-                batch = torch.cat([a[:20, None], company.expand(20, -1, -1)], 1)  # (20, m, 64)
-                mean, var = batch.mean(1), batch.var(1, correction=0)
-                outputs[k] = (a[:20] - mean) * torch.rsqrt(var + 1e-5)
+            drawn = [torch.randperm(len(rest), generator=rng)[: size - 1] for _ in range(draws)]
+            company = rest[torch.stack(drawn)]  # (draws, m − 1, 64)
+            mean = (company.sum(1)[:, None] + examples) / size  # (draws, 20, 64)
+            square = (company.square().sum(1)[:, None] + examples.square()) / size
+            outputs = (examples - mean) * torch.rsqrt(square - mean.square() + 1e-5)
             found.append(outputs.var(0).mean().sqrt().item())
         return found
 

@@ -195,7 +195,7 @@ def measure_time(
 
 
 def draw(results: Grid) -> Figure:
-    """Steps on the test data against the learning rate, a panel an optimizer.
+    """Steps on the test data against the learning rate, a panel for each optimizer.
 
     Every run is a point, and those that did not arrive stand at the top; lines go through the medians, and
     arrows from the plain network at its best rate to batch norm at that rate, and on to its own best.
@@ -207,7 +207,9 @@ def draw(results: Grid) -> Figure:
                 label = LABELS[name] if ax is axes[0, 0] else None
                 draw_runs(ax, rates * 1.08 ** (k - 1), found["test"], results.settings["limit"], label)
             _arrows(ax, by_network, rates)
-            ax.set(xlabel="learning rate", ylabel=f"steps, {optimizer}")
+            unit = OPTIMIZERS[optimizer][1]
+            times = "" if unit == 1 else f"{1 / unit:g} × "
+            ax.set(xlabel=f"{times}learning rate", ylabel=f"steps, {optimizer}")
             ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         fig.legend(loc="outside upper center", ncols=3)
     return fig
@@ -231,8 +233,9 @@ def draw_runs(ax: Axes, x: np.ndarray, runs: np.ndarray, limit: int, label: str 
         np.tile(x, len(runs)), np.where(np.isfinite(runs), runs, 1.7 * limit).ravel(), alpha=0.35,
         marker=line.get_marker(), linestyle="", color=line.get_color(), markersize=3.5,
     )  # fmt: skip
-    ticks = [tick for tick in (3, 10, 30, 100, 300, 1000) if tick < 1.25 * limit]
-    ax.set(xscale="log", yscale="log", ylim=(None, 3.2 * limit))
+    low = ax.dataLim.y0 / 1.4
+    ticks = [tick for tick in (3, 10, 30, 100, 300, 1000) if low < tick < 1.25 * limit]
+    ax.set(xscale="log", yscale="log", ylim=(low, 3.2 * limit))
     ax.set_yticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
     if not ax.texts:
