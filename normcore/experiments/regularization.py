@@ -92,9 +92,17 @@ def main() -> Path:
     return stored.save("regularization", measure())
 
 
-def best(results: Grid) -> int:
-    """The place in lr of the rate with the highest mean accuracy on the validation data, for one network."""
-    return int(results["validation accuracy"].mean(0).argmax())
+def best(results: Grid, by: str = "accuracy") -> int:
+    """The place in lr of the rate that the validation data choose, for one network.
+
+    A network is most accurate at another rate than that of its least loss: what is compared, chooses.
+
+    Args:
+        results: of one network, after one number of passes.
+        by: "accuracy", the highest mean over the seeds; or "loss", the least geometric mean.
+    """
+    runs = results[f"validation {by}"]
+    return int(runs.mean(0).argmax() if by == "accuracy" else np.log(runs).mean(0).argmin())
 
 
 def measure_variance_shift(
@@ -151,7 +159,7 @@ def _test(model: Module, data: Split) -> tuple[float, ...]:
 
 
 def draw(results: Grid) -> Figure:
-    """Training and test loss of each network, a panel a budget, at the rate that the validation data choose.
+    """Training and test loss of each network, a panel for each budget, at the rate of least validation loss.
 
     One dot a seed, a bar at the median.
     """
@@ -161,7 +169,8 @@ def draw(results: Grid) -> Figure:
         for ax, budget in zip(axes.flat, passes, strict=True):
             networks = results.at(passes=budget)
             for part, label, color, marker, offset in parts:
-                losses = np.array([found[f"{part} loss"][:, best(found)] for found in networks.values()])
+                kind = f"{part} loss"
+                losses = np.array([found[kind][:, best(found, "loss")] for found in networks.values()])
                 rows = np.arange(len(networks)) + offset
                 ax.plot(
                     losses.ravel(), rows.repeat(losses.shape[1]), marker=marker, linestyle="", alpha=0.5,

@@ -110,11 +110,16 @@ def test_the_rate_is_chosen_on_the_validation_data():
     steps_by = {"validation": {0.1: 50, 1.0: 20, 10.0: np.inf}, "test": {0.1: 10, 1.0: 40, 10.0: 5}}
     axes = {"on": steps_by, "seed": range(3), "lr": (0.1, 1.0, 10.0)}
     assert speed.best(grid(lambda on, seed, lr: steps_by[on][lr], axes, limit=100)) == 1
-    shares = {"validation accuracy": (0.5, 0.9), "test accuracy": (0.8, 0.7)}
+    shares = {
+        "validation accuracy": (0.5, 0.9),
+        "test accuracy": (0.8, 0.7),
+        "validation loss": (0.2, np.inf),
+        "test loss": (0.3, 0.1),
+    }
     found = grid(
         lambda seed, lr, quantity: shares[quantity][lr], {"quantity": shares, "seed": range(3), "lr": (0, 1)}
     )
-    assert regularization.best(found) == 1
+    assert regularization.best(found) == 1 and regularization.best(found, "loss") == 0
 
 
 @pytest.mark.parametrize(
