@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from normcore.data import Split
 
-__all__ = ["accuracy", "random_batches", "steps", "train"]
+__all__ = ["accuracy", "batches", "random_batches", "steps", "train"]
 
 
 def steps(
@@ -42,20 +42,36 @@ def steps(
     Raises:
         ValueError: a batch larger than the training data.
     """
+    descent = optimizer(model.parameters(), lr=lr)
+    for x, y in batches(data, epochs=epochs, batch_size=batch_size, seed=seed):
+        model.train()
+        loss = cross_entropy(model(x), y)
+        descent.zero_grad()
+        loss.backward()
+        descent.step()
+        yield loss.item()
+    model.eval()
+
+
+def batches(data: Split, *, epochs: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (x, y) of the training data, pass after pass, each in an order of its own.
+
+    Args:
+        data: to take them from.
+        epochs: passes over the training data.
+        batch_size: the last, smaller batch of an epoch is left out.
+        seed: of the order of the examples.
+
+    Raises:
+        ValueError: a batch larger than the training data.
+    """
     if batch_size > len(data.x_train):
         raise ValueError(f"batch_size must be at most {len(data.x_train)} examples, but got {batch_size}")
     generator = torch.Generator().manual_seed(seed)
-    descent = optimizer(model.parameters(), lr=lr)
     for _ in range(epochs):
         order = torch.randperm(len(data.x_train), generator=generator)
         for batch in order[: len(order) // batch_size * batch_size].split(batch_size):
-            model.train()
-            loss = cross_entropy(model(data.x_train[batch]), data.y_train[batch])
-            descent.zero_grad()
-            loss.backward()
-            descent.step()
-            yield loss.item()
-    model.eval()
+            yield data.x_train[batch], data.y_train[batch]
 
 
 def train(model: nn.Module, data: Split, **how: Any) -> list[float]:

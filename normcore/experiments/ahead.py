@@ -12,16 +12,21 @@ from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from normcore.data import digits
-from normcore.experiments import landscape, stored
+from normcore.experiments import noisy, stored
 from normcore.experiments.grid import Grid, grid
 from normcore.plotting import COLORS, band, figure
 from normcore.training import random_batches
 
-__all__ = ["draw", "measure", "rises"]
+__all__ = ["NETWORKS", "build", "draw", "measure", "rises"]
 
-NETWORKS = ("without", "with")  # of `landscape.build`
+NETWORKS = {"without": "no batch norm", "with": "batch norm"}  # name → that of `noisy.NETWORKS`
 # 0, and five a decade: the experiment is drawn in a browser, and is kept small
 LENGTHS = (0.0, *(float(f"{10 ** (k / 5):.4g}") for k in range(-10, 6)))
+
+
+def build(network: str) -> Module:
+    """One of NETWORKS: five hidden layers of 64, He's weights."""
+    return noisy.build(NETWORKS[network])
 
 
 def measure(
@@ -58,7 +63,7 @@ def measure(
     def one(network: str, seed: int, lr: float) -> list[list[float]]:
         data, found = digits(seed), []
         torch.manual_seed(seed)
-        model = landscape.build(network).train()
+        model = build(network).train()
         batches = random_batches(data, count=max(at) + 1, batch_size=batch_size, seed=seed)
         for step, (x, y) in enumerate(batches):
             there = [p.detach().clone() for p in model.parameters()]

@@ -12,14 +12,7 @@ from normcore.experiments import stored
 from normcore.experiments.grid import Grid, grid
 from normcore.plotting import COLORS, figure
 
-__all__ = ["REFERENCE", "draw", "main", "measure", "profile"]
-
-# An earlier run by other code, width 1000, 30 layers; the theory's limit for ReLU and large batches is
-# π/(π − 1), Yang et al. (2019)
-REFERENCE = {
-    "linear": {8: 1.196, 16: 1.077, 32: 1.035, 256: 1.005},
-    "ReLU": {8: 1.80, 16: 1.59, 32: 1.52, 256: 1.466},
-}
+__all__ = ["draw", "main", "measure", "moments", "profile"]
 
 
 def profile(
@@ -65,6 +58,48 @@ def profile(
     return np.array(found[::-1])
 
 
+def moments(
+    batch_size: int,
+    width: int,
+    depth: int,
+    seed: int,
+    norm: bool = True,
+    skip: bool = True,
+    scale: float = 2.0,
+) -> dict[str, np.ndarray]:
+    """What goes forward through layers of linear map, batch norm and ReLU, at initialisation, in float64.
+
+    Args:
+        batch_size, width, depth, seed: as of `profile`.
+        norm: normalize; ε = 0.
+        skip: add what goes into a layer to what comes out.
+        scale: n times the variance of the weights.
+
+    Returns:
+        By layer, (depth,): "stream", the variance over the batch of what goes into the layer, and "square",
+        its mean square; "branch", the variance of what comes out of the ReLU.
+
+    Source: after De and Smith (2020), section 2.
+    """
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=rng, dtype=torch.float64)
+
+    h = normal(batch_size, width)
+    found: dict[str, list[float]] = {"stream": [], "square": [], "branch": []}
+    for _ in range(depth):
+        a = h @ normal(width, width).T * (scale / width) ** 0.5
+        if norm:
+            a = (a - a.mean(0)) / a.std(0, correction=0)
+        out = torch.relu(a)
+        found["stream"].append(h.var(0, correction=0).mean().item())
+        found["square"].append(h.square().mean().item())
+        found["branch"].append(out.var(0, correction=0).mean().item())
+        h = h + out if skip else out
+    return {name: np.array(values) for name, values in found.items()}
+
+
 def measure(
     batch_sizes: Sequence[int] = (8, 16, 32, 64, 128, 256),
     activations: Sequence[str] = ("linear", "ReLU"),
@@ -73,7 +108,7 @@ def measure(
     depth: int = 30,
     skip: bool = False,
 ) -> Grid:
-    """The factor a layer by which the squared gradient grows on its way back.
+    """The factor per layer by which the squared gradient grows on its way back.
 
     From the layers in the middle: the first and the last fifth are left out.
 
@@ -105,7 +140,7 @@ def draw(results: Grid) -> Figure:
         b = np.geomspace(min(batch_sizes), max(batch_sizes), 100)
         ax.plot(b, (b - 2) / (b - 3), marker="", color=COLORS["grey"], label="(B − 2)/(B − 3)")
         ax.axhline(np.pi / (np.pi - 1), color=COLORS["grey"], linestyle=":", marker="", label="π/(π − 1)")
-        ax.set(xscale="log", xlabel="batch size B", ylabel="growth of |gradient|² a layer")
+        ax.set(xscale="log", xlabel="batch size B", ylabel="growth of |gradient|² per layer")
         ax.set_xticks(batch_sizes, [str(b) for b in batch_sizes])
         ax.minorticks_off()
         fig.legend(loc="outside upper center", ncols=2)

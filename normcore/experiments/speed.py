@@ -56,7 +56,9 @@ def build(network: str, activation: type[Module] = nn.ReLU, scale: float = 1.0) 
     return initialise(mlp(SIZES, norm, position or "before", activation), scale)
 
 
-def arrivals(model: Module, data: Split, *, target: float, every: int, **how) -> tuple[float, float]:
+def arrivals(
+    model: Module, data: Split, *, target: float, every: int, training: Callable = steps, **how
+) -> tuple[float, float]:
     """Train until the accuracy on the validation data, and that on the test data, have reached a target.
 
     Args:
@@ -64,14 +66,14 @@ def arrivals(model: Module, data: Split, *, target: float, every: int, **how) ->
         data: to train on.
         target: accuracy, by running averages.
         every: steps between two tests.
-        how: arguments of `normcore.training.steps`; after its last step, or at a loss that is not finite, a
-            run ends in any case.
+        training: `normcore.training.steps`, or what trains in its stead.
+        how: its arguments; after its last step, or at a loss that is not finite, a run ends in any case.
 
     Returns:
         The step at which each of the two is first reached; inf for never.
     """
     found = dict.fromkeys(PARTS, np.inf)
-    for step, loss in enumerate(steps(model, data, **how), 1):
+    for step, loss in enumerate(training(model, data, **how), 1):
         if not np.isfinite(loss):
             break
         if step % every:

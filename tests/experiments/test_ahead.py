@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from normcore.data import digits
-from normcore.experiments import ahead, landscape, stored
+from normcore.experiments import ahead, stored
 from normcore.experiments.grid import Grid
 
 
@@ -16,9 +16,7 @@ def test_a_slice_is_the_loss_at_w_minus_t_g(network, seed):
     lengths, lr, data = (0.0, 0.01, 0.3, 2.0), 0.05, digits(seed)
     found = ahead.measure((lr,), lengths, (seed,), at=(0, 1, 2)).at(lr=lr)[network][0]
     torch.manual_seed(seed)
-    weights = {
-        name: p.detach().double() for name, p in landscape.build(network).named_parameters() if p.numel()
-    }
+    weights = {name: p.detach().double() for name, p in ahead.build(network).named_parameters() if p.numel()}
     layers = sorted({int(name.partition(".")[0]) for name in weights})
 
     def loss(weights, x, y):

@@ -197,16 +197,19 @@ def test_measuring_the_gradients_shift_leaves_the_model_as_it_was(norm):
 
 def test_both_networks_are_followed():
     shift = covariate_shift.measure(seeds=[0], steps=14)
-    ahead = landscape.measure(seeds=[0], steps=14)
-    for results, quantities in ((shift, ("inputs", "gradients", "cosine")), (ahead, landscape.QUANTITIES)):
-        assert set(results) == {"with", "without"}
+    ahead = landscape.measure(seeds=[0], steps=14, every=7)
+    assert list(shift) == list(noisy.NETWORKS)[:3] and list(ahead) == [
+        *list(noisy.NETWORKS)[:2],
+        landscape.SCALED,
+    ]
+    for results, quantities in ((shift, covariate_shift.QUANTITIES), (ahead, landscape.QUANTITIES)):
         for found in results.values():
             assert all(found[q].shape == (1, 2) and np.isfinite(found[q]).all() for q in quantities)
 
 
 def test_looking_ahead_does_not_disturb_the_training():
     """The losses of the first measurement are those of the definition."""
-    ahead = landscape.measure(seeds=[0], steps=1, lengths=(0.1, 0.2))["without"]
+    ahead = landscape.measure(seeds=[0], steps=1, lengths=(0.1, 0.2))["no batch norm"]
     data = digits(0)
     torch.manual_seed(0)
     model = initialise(mlp(SIZES)).train()

@@ -16,8 +16,10 @@ OTHER = {"signals"}  # of its own class, by layer
 # experiment → arguments of a small measurement
 SMALL = {
     "ahead": {"learning_rates": (0.1, 0.3), "lengths": (0.0, 0.1, 1.0, 10.0), "at": (0, 2)},
+    "bounded": {"learning_rates": (0.1, 1.0), "epochs": 1, "batch_size": 256},
     "conditioning": {"ratios": (1, 2), "tolerance": 0.1},
     "covariate_shift": {"steps": 8},
+    "depth": {"learning_rates": (0.1, 1.0), "epochs": 2, "batch_sizes": (128, 256), "depths": (2, 3)},
     "detached": {"learning_rates": (0.1, 1.0), "epochs": 2, "batch_size": 64},
     "growth": {"width": 20, "depth": 10, "batch_sizes": (8, 16)},
     "initialisation": {

@@ -11,13 +11,14 @@ def factor(results, activation, batch_size):
     return np.median(results.at(activation=activation, batch_size=batch_size))
 
 
-@pytest.mark.parametrize("activation", growth.REFERENCE)
-def test_stored_results_agree_with_an_earlier_run(activation):
-    for size, expected in growth.REFERENCE[activation].items():
-        assert factor(STORED, activation, size) == pytest.approx(expected, rel=0.03)
+def test_stored_results_agree_with_the_theory():
+    """Of Yang et al. (2019), for infinite width."""
+    for size in STORED.axes["batch_size"]:
+        assert factor(STORED, "linear", size) == pytest.approx((size - 2) / (size - 3), rel=0.01)
+    assert factor(STORED, "ReLU", 256) == pytest.approx(np.pi / (np.pi - 1), rel=0.005)
 
 
-@pytest.mark.parametrize("activation", growth.REFERENCE)
+@pytest.mark.parametrize("activation", ["linear", "ReLU"])
 def test_a_small_run_agrees_with_the_stored_one(activation):
     small = growth.measure((16, 64), [activation], seeds=range(3), width=300, depth=20)
     for size in (16, 64):
@@ -41,3 +42,17 @@ def test_the_backward_pass_by_hand_is_autograds():
     gradients = torch.autograd.grad((x * normal(6, 10)).sum(), inputs)
     expected = [g.square().mean().item() for g in gradients]
     np.testing.assert_allclose(growth.profile(6, "ReLU", 10, 3, 5, skip=True), expected)
+
+
+def test_what_a_normalized_block_adds_is_a_relu_of_normal_numbers():
+    found = growth.moments(2000, 200, 4, 0)
+    np.testing.assert_allclose(found["branch"], 0.5 - 0.5 / np.pi, rtol=0.02)
+    assert found["stream"][0] == pytest.approx(1, rel=0.02) == found["square"][0]
+
+
+def test_without_batch_norm_the_mean_square_grows_as_the_weights_say():
+    for scale, expected in ((2.0, 1.0), (3.0, 1.5)):
+        how = {"norm": False, "skip": False, "scale": scale}
+        squares = [growth.moments(20, 500, 8, seed, **how)["square"] for seed in range(9)]
+        factors = [(square[-1] / square[0]) ** (1 / 7) for square in squares]
+        assert np.median(factors) == pytest.approx(expected, rel=0.06)
