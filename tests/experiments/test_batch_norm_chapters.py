@@ -76,7 +76,7 @@ def test_the_stored_detached_networks_are_measured_again():
 def test_the_three_modes_of_testing():
     results = train_eval.measure((8,), seeds=[0], epochs=1)
     assert list(results) == list(train_eval.MODES)
-    assert all(0 <= r["accuracy"][0, 0] <= 1 for r in results.values())
+    assert all((r["accuracy"] >= 0).all() and (r["accuracy"] <= 1).all() for r in results.values())
     data, model = digits(0), mlp((64, 16, 10), torch.nn.BatchNorm1d).eval()
     logits = model(data.x_test[:224])
     accuracy, loss = train_eval.test(model, data, 8)
@@ -84,6 +84,26 @@ def test_the_three_modes_of_testing():
     assert loss == pytest.approx(
         torch.nn.functional.cross_entropy(logits, data.y_test[:224]).item(), rel=1e-5
     )
+
+
+def test_other_running_averages_are_those_of_a_layer_with_that_momentum():
+    found = train_eval.measure((64,), seeds=[1], momenta=(0.3, 0.9), epochs=1)
+    data = digits(1)
+    for momentum in (0.3, 0.9):
+        torch.manual_seed(1)
+        model = mlp(train_eval.SIZES, lambda width, m=momentum: torch.nn.BatchNorm1d(width, momentum=m))
+        train(model, data, lr=0.2, epochs=1, batch_size=64, seed=1)
+        here = found.at(mode="running averages", batch_size=64, momentum=momentum).array[:, 0]
+        assert here == pytest.approx(train_eval.test(model.eval(), data, 64), rel=1e-4)
+
+
+def test_the_stored_modes_of_testing_are_measured_again():
+    kept, again = stored.load("train_eval"), train_eval.measure((32,), seeds=[7])
+    for quantity, tolerance in (("accuracy", 0.05), ("loss", 0.2)):
+        old = kept.at(quantity=quantity, batch_size=32, seed=7).array
+        np.testing.assert_allclose(
+            again.at(quantity=quantity, batch_size=32, seed=7).array, old, rtol=tolerance
+        )
 
 
 def test_steps_to_a_target():

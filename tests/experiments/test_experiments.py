@@ -5,7 +5,6 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsRegressor
 
-from normcore import nn
 from normcore.data import car_rentals, digits
 from normcore.experiments import conditioning, placement, scaling
 from normcore.experiments.grid import grid
@@ -67,7 +66,7 @@ def test_gaps_are_measured_after_each_step_and_training_goes_on_as_without():
     assert set(gaps) == {"before", "after"}
     assert all(runs.shape == (2, 1348 // 32) and (abs(runs) <= 1).all() for runs in gaps.values())
     torch.manual_seed(0)
-    model, data = mlp(SIZES, nn.BatchNorm1d, "after"), digits(0)
+    model, data = mlp(SIZES, torch.nn.BatchNorm1d, "after"), digits(0)
     train(model, data, lr=0.1, epochs=1, batch_size=32, seed=0)
     expected = accuracy(model, data, batch_statistics=True) - accuracy(model, data)
     assert gaps["after"][0, -1] == pytest.approx(expected, abs=1e-6)
