@@ -232,8 +232,8 @@ def draw_runs(ax: Axes, x: np.ndarray, runs: np.ndarray, limit: int, label: str 
     median = np.median(runs, 0)
     (line,) = ax.plot(x, np.where(np.isfinite(median), median, np.nan), label=label)
     ax.plot(
-        np.tile(x, len(runs)), np.where(np.isfinite(runs), runs, 1.7 * limit).ravel(), alpha=0.35,
-        marker=line.get_marker(), linestyle="", color=line.get_color(), markersize=3.5,
+        np.tile(x, len(runs)), np.where(np.isfinite(runs), runs, 1.7 * limit).ravel(), alpha=0.45,
+        marker=line.get_marker(), linestyle="", color=line.get_color(), markersize=4,
     )  # fmt: skip
     low = ax.dataLim.y0 / 1.4
     ticks = [tick for tick in (3, 10, 30, 100, 300, 1000) if low < tick < 1.25 * limit]

@@ -147,12 +147,13 @@ def test_the_rate_is_chosen_on_the_validation_data():
     [
         (speed, {"learning_rates": (0.3,), "optimizers": ["Adam"]}, {"on": "test"}, 1.33),
         (regularization, {"learning_rates": (0.1,), "passes": (40,)}, {"quantity": "test accuracy"}, 1.05),
+        (initialisation, {"learning_rates": (0.3,), "starts": ["ReLU, 1 × He's"]}, {"on": "test"}, 1.33),
     ],
 )
 def test_a_small_run_agrees_with_the_stored_one(experiment, how, where, within):
     kept, seeds = stored.load(experiment.__name__.rpartition(".")[2]), range(2)
     small = experiment.measure(seeds=seeds, **how).at(**where)
-    axes = {"learning_rates": "lr", "optimizers": "optimizer", "passes": "passes"}
+    axes = {"learning_rates": "lr", "optimizers": "optimizer", "passes": "passes", "starts": "start"}
     part = {axes[name]: values[0] for name, values in how.items()}
     there = kept.at(**where, **part)
     here = small.at(**part)
@@ -161,6 +162,15 @@ def test_a_small_run_agrees_with_the_stored_one(experiment, how, where, within):
     there = there.array.take(range(len(seeds)), seed)
     both = np.isfinite(here.array) & np.isfinite(there)
     assert both.any() and 1 / within < np.median(here.array[both] / there[both]) < within
+
+
+def test_a_drawing_of_steps_says_whose_rates_it_has_and_begins_where_the_runs_do():
+    kept = stored.load("speed")
+    panels = speed.draw(kept).axes
+    assert [ax.get_xlabel() for ax in panels] == ["learning rate", *["10 × learning rate"] * 2]
+    for ax, found in zip(panels, kept.values(), strict=True):
+        fewest = found.at(on="test").array.min()
+        assert fewest / 1.5 < ax.get_ylim()[0] < fewest
 
 
 def test_milliseconds_a_step():
