@@ -10,7 +10,7 @@ from torch import nn as torch_nn
 from normcore import nn
 from normcore.data import car_rentals, digits, motorbike_rentals
 from normcore.models import SIZES, initialise, mlp
-from normcore.training import accuracy, random_batches, steps, train
+from normcore.training import accuracy, batches, random_batches, steps, train
 
 
 def test_digits_are_split_without_overlap_and_reproducibly():
@@ -120,6 +120,15 @@ def test_an_optimizer_of_ones_own():
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(ValueError, match="batch_size must be at most 1348 examples, but got 1349"):
         train(mlp((64, 10)), digits(0), lr=0.1, epochs=1, batch_size=1349, seed=0)
+
+
+def test_a_pass_takes_each_example_once_in_an_order_of_its_own():
+    data = digits(0)
+    found = list(batches(data, epochs=2, batch_size=674, seed=4))
+    passes = [torch.cat([x for x, _ in part]) for part in (found[:2], found[2:])]
+    for taken in passes:
+        torch.testing.assert_close(taken.sort(0).values, data.x_train.sort(0).values)
+    assert not torch.equal(*passes)
 
 
 def test_random_batches_are_examples_with_their_targets():

@@ -210,7 +210,7 @@ def draw(results: Grid) -> Figure:
 
 
 def draw_percentiles(results: Grid, seed: int = 0) -> Figure:
-    """One unit's three percentiles against the step, a panel a network.
+    """One unit's three percentiles against the step, one panel per network.
 
     The unit whose median wanders as far as the middle one's of all units, without batch norm.
     """

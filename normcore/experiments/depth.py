@@ -80,7 +80,7 @@ def best(results: Grid, **where: float) -> tuple[float, int, np.ndarray]:
 
 
 def draw(results: Grid) -> Figure:
-    """Test accuracy against the pass, at the rate that the validation data choose; a panel a batch size."""
+    """Test accuracy against the pass, at the rate the validation data choose; one panel per batch size."""
     sizes = results.axes["batch_size"]
     with figure(1, len(sizes), (5.4, 2.9), squeeze=False, sharey=True) as (fig, axes):
         for ax, size in zip(axes.flat, sizes, strict=True):
