@@ -51,14 +51,26 @@ def mlp(
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def initialise(model: Model, scale: float = 1.0) -> Model:
-    """He's initialisation: weights normal with variance 2/n_in, times scale²; biases 0. In place.
+def initialise(model: Model, scale: float = 1.0, centred: bool = False) -> Model:
+    """He's initialisation: weights normal with variance 2/n_in, times scale². In place.
+
+    Biases are 0. A sigmoid's outputs lie around ½, and add ½ Σ_j w_ij to the sum of the next layer's unit i,
+    the same on every example. Centred, its bias takes that out again:
+
+        b_i = −½ Σ_j w_ij   where a linear map follows a sigmoid
+
+    With scale² = 8, that is with variance 16/n_in, a network of sigmoids is then one of ½ tanh(a/2), which
+    keeps small signals as they are.
 
     Source: He et al. (2015), section 2.2.
     """
+    before = None
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=scale * (2 / module.in_features) ** 0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+                if centred and isinstance(before, nn.Sigmoid):
+                    module.bias.data -= module.weight.data.sum(1) / 2
+        before = module
     return model

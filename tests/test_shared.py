@@ -166,6 +166,18 @@ def test_accuracy_by_batch_statistics_leaves_the_model_as_it_is():
     assert accuracy(model, data, batch_statistics=True) == by_batch != accuracy(model, data)
 
 
+def test_centred_sigmoids_are_half_a_tanh_of_half():
+    model = initialise(mlp((6, 5, 4, 3), activation=torch_nn.Sigmoid), 8**0.5, centred=True).double()
+    x = torch.randn(7, 6, dtype=torch.float64)
+    h = x
+    for linear in (m for m in model if isinstance(m, torch_nn.Linear)):
+        a = h @ linear.weight.T
+        h = torch.tanh(a / 2) / 2
+    assert torch.allclose(model(x), a, atol=1e-12)
+    normed = initialise(mlp((6, 5, 4), torch_nn.BatchNorm1d, "after", torch_nn.Sigmoid), centred=True)
+    assert not normed[-1].bias.any()  # batch norm has centred already
+
+
 def test_accuracy_counts():
     class Constant(torch_nn.Module):
         def forward(self, x):

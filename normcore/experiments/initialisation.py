@@ -16,10 +16,10 @@ __all__ = ["NETWORKS", "STARTS", "build", "draw", "main", "measure"]
 
 NETWORKS = ("without", "before")
 SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)
-# name → activation, and weights in units of He's
-STARTS = {f"ReLU, {scale:g} × He's": (nn.ReLU, scale) for scale in SCALES} | {
-    "sigmoid, variance 2/n": (nn.Sigmoid, 1.0),
-    "sigmoid, variance 16/n": (nn.Sigmoid, 8**0.5),
+# name → activation, weights in units of He's, and whether they are centred
+STARTS = {f"ReLU, {scale:g} × He's": (nn.ReLU, scale, False) for scale in SCALES} | {
+    "sigmoid, He's": (nn.Sigmoid, 1.0, False),
+    "sigmoid, variance 16/n, centred": (nn.Sigmoid, 8**0.5, True),
 }
 # wide: before batch norm, weights a times as large take a step a² times as long for the same change
 RATES = (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

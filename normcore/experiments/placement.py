@@ -42,13 +42,13 @@ def build(position: str, activation: str = "ReLU", start: str = "PyTorch's") -> 
     """Five hidden layers of 64 with batch norm at one of POSITIONS, an activation of ACTIVATIONS.
 
     Batch norm is torch's own: normcore's gives the same numbers, up to rounding, and takes longer. Weights
-    are torch's own, too, or suited to the activation: of variance 2/n for a ReLU, and 16/n for a sigmoid,
-    whose slope is at most 1/4.
+    are torch's own, too, or suited to the activation: of variance 2/n for a ReLU, and for a sigmoid, whose
+    slope is at most 1/4 and whose outputs lie around 1/2, of variance 16/n and centred (`initialise`).
     """
     norm = None if position == "none" else nn.BatchNorm1d
     made, scale = ACTIVATIONS[activation]
     model = mlp(SIZES, norm, "before" if position == "none" else position, made)
-    return initialise(model, scale) if start == "suited" else model
+    return initialise(model, scale, centred=True) if start == "suited" else model
 
 
 def measure(

@@ -46,14 +46,16 @@ PARTS = ("validation", "test")
 Optimizer = Callable[..., torch.optim.Optimizer]  # made from parameters and lr
 
 
-def build(network: str, activation: type[Module] = nn.ReLU, scale: float = 1.0) -> nn.Sequential:
-    """One of NETWORKS: five hidden layers of 64, the weights `scale` times He's.
+def build(
+    network: str, activation: type[Module] = nn.ReLU, scale: float = 1.0, centred: bool = False
+) -> nn.Sequential:
+    """One of NETWORKS: five hidden layers of 64, the weights `scale` times He's, `centred` or not (`initialise`).
 
     Batch norm is torch's own: normcore's gives the same numbers, and here time counts, too.
     """
     position = NETWORKS[network]
     norm = None if position is None else nn.BatchNorm1d
-    return initialise(mlp(SIZES, norm, position or "before", activation), scale)
+    return initialise(mlp(SIZES, norm, position or "before", activation), scale, centred)
 
 
 def arrivals(

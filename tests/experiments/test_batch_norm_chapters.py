@@ -179,7 +179,7 @@ def test_milliseconds_a_step():
 
 
 def test_every_start_is_what_it_says():
-    for start, (activation, scale) in initialisation.STARTS.items():
+    for start, (activation, scale, centred) in initialisation.STARTS.items():
         torch.manual_seed(0)
         model = initialisation.build("before", start)
         deviation = (
@@ -187,7 +187,8 @@ def test_every_start_is_what_it_says():
         )
         assert any(isinstance(m, activation) for m in model)
         assert deviation == pytest.approx(scale * (2 / 64) ** 0.5, rel=0.03)
-    assert initialisation.STARTS["sigmoid, variance 16/n"][1] ** 2 * 2 == pytest.approx(16)
+        assert model[-1].bias.any() == centred
+    assert initialisation.STARTS["sigmoid, variance 16/n, centred"][1] ** 2 * 2 == pytest.approx(16)
 
 
 def test_noise_adds_up_to_what_is_drawn():
