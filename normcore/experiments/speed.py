@@ -49,7 +49,7 @@ Optimizer = Callable[..., torch.optim.Optimizer]  # made from parameters and lr
 def build(
     network: str, activation: type[Module] = nn.ReLU, scale: float = 1.0, centred: bool = False
 ) -> nn.Sequential:
-    """One of NETWORKS: five hidden layers of 64, the weights `scale` times He's, `centred` or not (`initialise`).
+    """One of NETWORKS: five hidden layers of 64, initialised with `scale` and `centred`.
 
     Batch norm is torch's own: normcore's gives the same numbers, and here time counts, too.
     """
