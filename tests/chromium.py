@@ -1,5 +1,7 @@
 """The system's Chromium, driven with its scroll bars shown: hidden ones hide what they would cover."""
 
+import contextlib
+
 import pytest
 from playwright import sync_api
 
@@ -20,9 +22,9 @@ def browser():
         launched.close()
 
 
-@pytest.fixture
-def watched(browser):
-    """Opens an empty page; what goes wrong on it, or is asked of others than these addresses, is asserted at the end."""
+@contextlib.contextmanager
+def opener(browser):
+    """Opens empty pages; what goes wrong on them, or is asked of others than their own addresses, is asserted at the end."""
     contexts, wrong = [], []
 
     def open_(width, own=(), **options):
@@ -35,7 +37,15 @@ def watched(browser):
         page.on("request", lambda r: r.url.startswith(tuple(own)) or wrong.append(r.url))
         return page
 
-    yield open_
-    for context in contexts:
-        context.close()
+    try:
+        yield open_
+    finally:
+        for context in contexts:
+            context.close()
     assert not wrong, wrong
+
+
+@pytest.fixture
+def watched(browser):
+    with opener(browser) as open_:
+        yield open_

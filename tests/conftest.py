@@ -36,18 +36,24 @@ def fresh_compiler():
 class Spread(LoadScopeScheduling):
     """Each test goes to the worker that is free; files whose tests belong together go first, whole.
 
-    Those are the files with a fixture of their own that is made once, and the grader's, whose tests share the
-    machine's slots.
+    Those are the files with a fixture of their own that is made once, those of figures to play with, which share a
+    browser, and the grader's, whose tests share the machine's slots.
     """
 
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0]
-        return file if "/grading/" in file or _makes_something_once(file) else nodeid
+        together = "/grading/" in file or "/widgets/" in file or _makes_something_once(file)
+        return file if together else nodeid
 
 
 @cache
 def _makes_something_once(file):
     return re.search(r"fixture\(scope=\"(module|session)\"", (ROOT / file).read_text("utf-8")) is not None
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Two more than cores: many tests of the grader wait, for a time limit or a lock."""
+    return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else None
 
 
 def pytest_xdist_make_scheduler(config, log):

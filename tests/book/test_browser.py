@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.book.pages import CHAPTERS, PAGES, REFERENCE
+from tests.chromium import opener
 
 WIDTHS = {"phone": 390, "laptop": 1280, "desktop": 1440}
 # The theme's own, on every page; ours are none.
@@ -76,15 +77,49 @@ SIDEWAYS = """(phone) => {
 }"""
 
 
-@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
-def test_nothing_scrolls_sideways(opened, page):
-    """As it is turned from a phone to a desktop."""
-    shown = opened(f"{page}.html", WIDTHS["phone"])
-    shown.evaluate(OPEN)
-    for name, width in WIDTHS.items():
+# Words of code are coloured by their kind, thousands of them; of each kind in one place one is looked at, and the others
+# are made plain.
+ONE_OF_A_KIND = """() => {
+  const seen = new Set();
+  for (const word of document.querySelectorAll("article.bd-article :is(pre, dt) span")) {
+    if (word.childElementCount) continue;
+    let kind = "";
+    for (let up = word; up; up = up.parentElement) kind += "/" + up.className;
+    if (seen.has(kind)) word.replaceWith(...word.childNodes);
+    seen.add(kind);
+  }
+}"""
+
+
+@pytest.fixture(scope="module", params=[*PAGES, *REFERENCE])
+def shown(request, browser, address):
+    """Each page, loaded once for all that is only looked at, with its answers unfolded."""
+    with opener(browser) as open_:
+        page = open_(WIDTHS["desktop"], own=(address, "data:", "blob:"), reduced_motion="reduce")
+        page.goto(f"{address}/{request.param}.html", wait_until="load")
+        page.evaluate("window.MathJax?.startup?.promise")
+        page.evaluate(OPEN)
+        page.evaluate(ONE_OF_A_KIND)
+        yield page
+
+
+@pytest.fixture
+def turned(shown):
+    """The page at another width, in another theme, or on paper."""
+
+    def turn(width=WIDTHS["desktop"], theme="light", media="screen"):
         shown.set_viewport_size({"width": width, "height": 900})
+        shown.emulate_media(color_scheme=theme, media=media)
         shown.evaluate(SETTLED)
-        assert not shown.evaluate(SIDEWAYS, name == "phone"), (name, width)
+        return shown
+
+    return turn
+
+
+def test_nothing_scrolls_sideways(turned):
+    """As it is turned from a phone to a desktop."""
+    for name, width in WIDTHS.items():
+        assert not turned(width).evaluate(SIDEWAYS, name == "phone"), (name, width)
 
 
 # What begins a line though it ends the sentence of the formula before it.
@@ -104,14 +139,9 @@ PARTED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
-def test_a_line_does_not_begin_with_the_full_stop_after_a_formula(opened, page):
-    shown = opened(f"{page}.html", WIDTHS["phone"])
-    shown.evaluate(OPEN)
-    for width in (390, 360, 420):
-        shown.set_viewport_size({"width": width, "height": 900})
-        shown.evaluate(SETTLED)
-        assert not shown.evaluate(PARTED), width
+def test_a_line_does_not_begin_with_the_full_stop_after_a_formula(turned):
+    for width in (360, 390, 420):
+        assert not turned(width).evaluate(PARTED), width
 
 
 @pytest.fixture(scope="module")
@@ -167,17 +197,16 @@ def test_code_that_goes_on_beside_a_phones_edge_shows_it(opened):
     assert "local" not in shown.locator("div.cell_input pre").first.evaluate(ground)
 
 
+@pytest.mark.parametrize("shown", PAGES, indirect=True)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("page", PAGES)
-def test_axe_finds_nothing_of_ours_and_paper_is_dark_on_white(opened, page, theme):
-    shown = opened(f"{page}.html", WIDTHS["desktop"], theme)
-    shown.evaluate(OPEN)
-    shown.evaluate(SETTLED)
-    found = Axe().run(shown, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+def test_axe_finds_nothing_of_ours_and_paper_is_dark_on_white(turned, theme):
+    page = turned(theme=theme)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    options = {"resultTypes": ["violations"], "preload": False}
+    found = Axe().run(page, options=options).response["violations"]
     ours = {v["id"]: v["nodes"][0]["html"][:200] for v in found if v["impact"] in ("serious", "critical")}
     assert not {rule: node for rule, node in ours.items() if rule not in THEIRS}
-    shown.emulate_media(media="print", color_scheme=theme)
-    pale = shown.evaluate(PALE)
+    pale = turned(theme=theme, media="print").evaluate(PALE)
     assert not pale, pale[:5]
 
 
