@@ -119,7 +119,7 @@ def draw(results: Grid) -> Figure:
                     band(ax, results.axes["lr"], runs, labels[name] if ax is axes[0, 0] else None)
                 ax.set(xscale="log", ylim=(0, 1.02), title=f"{activation}, {start} start")
                 ax.set(xlabel="learning rate", ylabel="accuracy")
-        fig.legend(loc="outside upper center", ncols=3)
+        fig.legend(loc="outside upper center", ncols=2)
     return fig
 
 
