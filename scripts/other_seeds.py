@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from types import CodeType
 from unittest import mock
@@ -66,7 +67,7 @@ def shifted(by: int) -> Iterator[None]:
     with (
         mock.patch("torch.Generator", Shifted),
         mock.patch("torch.manual_seed", lambda s: seed(s + by)),
-        mock.patch("numpy.random.default_rng", lambda s=None: draw(s if s is None else s + by)),
+        mock.patch("numpy.random.default_rng", lambda s=None: draw(s + by if isinstance(s, Integral) else s)),
     ):
         yield
 
