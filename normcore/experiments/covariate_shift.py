@@ -141,20 +141,24 @@ def gradient_change(model: nn.Sequential, x: Tensor, y: Tensor, lr: float) -> tu
         ‖G − G′‖ / ‖G‖  and  <G, G′> / (‖G‖ ‖G′‖)
 
     G is the third layer's gradient; G′ is its gradient after the parameters of all earlier layers, and of
-    those alone, took a step.
+    those alone, took a step. Both from the same draw of the generator: in a network with noise, the noise is
+    the same for both, and what is measured is the step.
 
-    Source: Santurkar et al. (2018), definition 2.1.
+    Source: Santurkar et al. (2018), definition 2.1, which does not divide by ‖G‖.
     """
     before, layer = _split(model)
     weight, earlier = layer.weight, list(before.parameters())
     averages = {k: v.clone() for k, v in model.named_buffers()}
-    loss = cross_entropy(model(x), y)
+    with torch.random.fork_rng(devices=()):
+        loss = cross_entropy(model(x), y)
     g, *of_earlier = torch.autograd.grad(loss, [weight, *earlier])
     kept = [p.detach().clone() for p in earlier]
     with torch.no_grad():
         for p, d in zip(earlier, of_earlier, strict=True):
             p -= lr * d
-    (moved,) = torch.autograd.grad(cross_entropy(model(x), y), weight)
+    with torch.random.fork_rng(devices=()):
+        ahead = cross_entropy(model(x), y)
+    (moved,) = torch.autograd.grad(ahead, weight)
     with torch.no_grad():
         for p, k in zip(earlier, kept, strict=True):
             p.copy_(k)

@@ -210,7 +210,7 @@ def test_a_known_shift_of_inputs():
     assert covariate_shift.input_change(constant, constant) == 0
 
 
-@pytest.mark.parametrize("norm", [None, torch.nn.BatchNorm1d])
+@pytest.mark.parametrize("norm", [None, torch.nn.BatchNorm1d, noisy.NoisyBatchNorm])
 def test_measuring_the_gradients_shift_leaves_the_model_as_it_was(norm):
     torch.manual_seed(0)
     data = digits(0)
