@@ -1,4 +1,4 @@
-// The loss ahead: along the gradient, against the length of the step, as training goes on; with and without batch norm.
+// The loss ahead: along the gradient, against the rate of the step, as training goes on; with and without batch norm.
 "use strict";
 
 (() => {
@@ -60,7 +60,7 @@
       step.set(state.step);
       rate.set(state.rate);
       const eta = RUN.rates[state.rate], found = RUN.found.map((network) => network[state.rate][state.step]);
-      drawing.replaceChildren(shape("title", {}, "The loss along the gradient, against the length of the step; in words below."));
+      drawing.replaceChildren(shape("title", {}, "The loss along the gradient, against the rate of the step; in words below."));
       const top = legend(10) + 40, height = 260, left = 34, bottom = top + height, first = LOGS[0], last = LOGS[LOGS.length - 1];
       const x = (log) => left + (WIDTH - left - 12) * (log - first) / (last - first);
       const y = (v) => bottom - height * Math.log(Math.max(LOW, Math.min(HIGH, v)) / LOW) / Math.log(HIGH / LOW);
@@ -72,7 +72,7 @@
       for (const t of [0.01, 0.1, 1, 10]) {
         drawing.append(line(x(Math.log(t)), top, x(Math.log(t)), bottom, "grid"), text(x(Math.log(t)), bottom + 19, String(t)));
       }
-      drawing.append(text(left + (WIDTH - left - 12) / 2, bottom + 38, "length t of the step along the gradient"));
+      drawing.append(text(left + (WIDTH - left - 12) / 2, bottom + 38, "rate t of the step along the gradient"));
 
       const fine = []; // so that what leaves the drawing is cut where it does
       for (let k = 0; k <= 8 * (LOGS.length - 1); k++) fine.push(first + k * (last - first) / (8 * (LOGS.length - 1)));
