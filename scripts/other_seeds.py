@@ -91,23 +91,28 @@ def run(page: Path, shift: int) -> tuple[int, list[str]]:
         if not held:
             failed.append(said)
 
-    rng, load, drawn = np.random.default_rng(shift), stored.load, {}
+    rng, load, drawn, as_drawn = np.random.default_rng(shift), stored.load, [], True
 
     def load_drawn(name: str) -> Grid:
         found = load(name)
-        anew = resampled(found, rng) if shift else found
-        drawn[id(anew)] = (anew, found)
-        return anew
+        drawn.append((found, resampled(found, rng) if shift else found))
+        return drawn[-1][as_drawn]
+
+    def swap(to_drawn: bool) -> None:
+        for name, value in list(space.items()):
+            for pair in drawn:
+                if value is pair[not to_drawn]:
+                    space[name] = pair[to_drawn]
 
     space = {"__name__": "__main__", "_asserted": asserted, "display": lambda *_: None}
     with mock.patch("normcore.experiments.stored.load", load_drawn):
         for number, cell in enumerate(CELL.finditer(page.read_text("utf-8"))):
             code = compiled(cell[2], f"{page.stem}, cell {number}")
-            if AGAIN in code.co_names:
-                before = {n: drawn[id(v)] for n, v in space.items() if id(v) in drawn}
-                space |= {name: found for name, (_, found) in before.items()}
+            as_drawn = AGAIN not in code.co_names
+            if not as_drawn:
+                swap(to_drawn=False)
                 exec(code, space)
-                space |= {name: anew for name, (anew, _) in before.items()}
+                swap(to_drawn=True)
             else:
                 with shifted(shift):
                     exec(code, space)
