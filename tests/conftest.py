@@ -51,10 +51,5 @@ def _makes_something_once(file):
     return re.search(r"fixture\(scope=\"(module|session)\"", (ROOT / file).read_text("utf-8")) is not None
 
 
-def pytest_xdist_auto_num_workers(config):
-    """Two more than cores: many tests of the grader wait, for a time limit or a lock."""
-    return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else None
-
-
 def pytest_xdist_make_scheduler(config, log):
     return Spread(config, log)
